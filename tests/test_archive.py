@@ -258,7 +258,7 @@ def test_a_file_that_was_cut_or_replaced_is_refused_in_one_line(
 
 def test_what_was_seen_of_a_database_is_kept_and_a_run_of_before_has_none(tmp_path: Path) -> None:
     scan = Scan("events", "Seq Scan", True, filter="(name = 'a')", kept=1, removed=9000, columns=("name",))
-    examples = (WrittenRecord("a", 1.5, 7, "acme"), WrittenRecord("b"))
+    examples = (WrittenRecord("a", 1.5, 7, "acme", "", "m-1"), WrittenRecord("b"))
     facts = DatabaseFacts(
         version="17.2",
         samples=30,
@@ -269,7 +269,9 @@ def test_what_was_seen_of_a_database_is_kept_and_a_run_of_before_has_none(tmp_pa
         plans=(QueryPlan("by name", "a test", ("Seq Scan on events",), (scan,), 0.2),),
         waiting=(Waiting(3.5, "UPDATE a", "idle in transaction"),),
         writes=StoredWrites(
-            3, 1, 1, 3, WrongRecords(2, 1.5, 2.5, {"acme": 1}, examples), WrongRecords(), WrongRecords(), 1
+            *(3, 1, 1, 3, WrongRecords(2, 1.5, 2.5, {"acme": 1}, examples, by_instance={"m-1": 1})),
+            *(WrongRecords(), WrongRecords(), 1),
+            instances=2,
         ),
         writes_due=3,
         problems={"statements": "not known"},

@@ -319,24 +319,32 @@ def test_of_many_lost_writes_a_sentence_names_three():
 
 
 def test_lost_writes_come_before_failed_operations_and_tell_since_when_and_for_whom():
-    examples_of_lost = (WrittenRecord("3f", 30.5, 12, "acme"), WrittenRecord("4a", 58.0, 8, "globex"))
-    lost = WrongRecords(38, 30.5, 58.0, {"acme": 30, "globex": 8}, examples_of_lost)
+    of_acme = WrittenRecord("3f", 30.5, 12, "acme", instance="m-2")
+    lost = WrongRecords(
+        *(38, 30.5, 58.0, {"acme": 30, "globex": 8}, (of_acme, WrittenRecord("4a", 58.0, 8, "globex"))),
+        by_instance={"m-2": 38},
+    )
     phantoms = WrongRecords(1, examples=(WrittenRecord("5b"),))
     evidence = evidence_of(*BROKEN)
     evidence.run.database = DatabaseFacts(
-        writes=StoredWrites(1000, 3, 0, 963, lost, WrongRecords(), phantoms, 0, WrongRecords(2), tenants=5)
+        writes=StoredWrites(
+            *(1000, 3, 0, 963, lost, WrongRecords(), phantoms, 0, WrongRecords(2)), tenants=5, instances=2
+        )
     )
     criterion = grammar.criterion("every acknowledged write is stored exactly once")
     found = causes_of(evidence, timings=timings_of(criterion), window=WINDOW, criterion=criterion)
     assert [each.kind for each in found.failures] == [
         "acknowledged, but not stored", "rejected, but stored", "stored, but written by nobody", "status 503"
     ]  # fmt: skip
-    first, _, second, *_ = examples.sentences(found)
+    first, example, second, *_ = examples.sentences(found)
     assert first.startswith("acknowledged, but not stored: 38 of 1,000 records (3.8 %); from 0:30 (")
-    assert first.endswith("to the end of the load; 2 of 5 tenants (acme 30, globex 8); record 3f, record 4a")
+    assert first.endswith(
+        "to the end of the load; 2 of 5 tenants (acme 30, globex 8); only instance m-2 (of 2); record 3f, record 4a"
+    )
+    assert example.endswith("acknowledged, but not stored (user 12, of acme, from m-2)")
     assert second == "rejected, but stored: 1 of 3 records (33.3 %); at a time that is not known"
     page = examples.page(found).decode()
-    for words in ("<td>12</td>", "record 3f", "acknowledged, but not stored"):
+    for words in ("<td>12</td>", "<td>m-2</td>", "record 3f", "acknowledged, but not stored"):
         assert words in page
     assert found.to_json()["failures_by_kind"]["acknowledged, but not stored"] == 38
     rejected = grammar.criterion("no rejected write is stored")

@@ -244,11 +244,12 @@ class _Writer:
         self.random, self.writes, self.status = Random(1), self, status
         self.outcome, self.failed = "unknown", list[str]()
         self.ids: tuple[str, ...] = ()
+        self.http = SimpleNamespace(instance_of=lambda _answer: "m-1")
         self.sent: list[dict[str, Any]] = []
 
     def attempt(self, *ids: str) -> Any:
         self.ids = ids
-        return SimpleNamespace(rejected=lambda: setattr(self, "outcome", "rejected"))
+        return SimpleNamespace(rejected=lambda instance: setattr(self, "outcome", f"rejected by {instance}"))
 
     async def post(self, _path: str, json: dict[str, Any], expect: tuple[int, ...]) -> Any:
         self.sent = json["events"]
@@ -269,11 +270,11 @@ class _Writer:
 @pytest.mark.parametrize(
     ("status", "outcome", "failed"),
     [
-        (422, "rejected", []),
-        (400, "rejected", []),
+        (422, "rejected by m-1", []),
+        (400, "rejected by m-1", []),
         (201, "unknown", ["a batch with an invalid record is rejected"]),
         (503, "unknown", ["status 503"]),
-        (401, "rejected", ["status 401"]),
+        (401, "rejected by m-1", ["status 401"]),
     ],
 )
 def test_a_batch_whose_last_record_is_invalid_is_rejected_as_a_whole_and_that_is_no_failure(
@@ -297,8 +298,11 @@ class _Ingester(_Writer):
 
     def attempt(self, *ids: str) -> Any:
         self.written[ids] = "unknown"
-        outcomes = ("acknowledged", "rejected")
-        return SimpleNamespace(**{each: partial(self.written.__setitem__, ids, each) for each in outcomes})
+
+        def note(outcome: str, instance: str) -> None:
+            self.written[ids] = f"{outcome} by {instance}"
+
+        return SimpleNamespace(**{each: partial(note, each) for each in ("acknowledged", "rejected")})
 
     async def post(self, _path: str, json: dict[str, Any], **_: Any) -> Any:
         self.sent += json["events"]
@@ -313,9 +317,9 @@ class _Ingester(_Writer):
 @pytest.mark.parametrize(
     ("status", "loses", "outcomes", "failed"),
     [
-        (201, 0, ["acknowledged"] * 4, []),
+        (201, 0, ["acknowledged by m-1"] * 4, []),
         (201, 1, ["unknown"] * 4, ["the events are stored under their ids"] * 4),
-        (422, 0, ["rejected"], []),
+        (422, 0, ["rejected by m-1"], []),
         (503, 0, ["unknown"], []),
     ],
 )

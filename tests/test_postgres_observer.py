@@ -439,12 +439,13 @@ def test_ids_with_zeros_at_their_end_are_told_apart() -> None:
     assert compared.lost == WrongRecords(1, examples=(WrittenRecord(str(uuid.UUID(bytes=first))),))
 
 
-def test_records_that_are_lost_tell_since_when_and_for_whom() -> None:
+def test_records_that_are_lost_tell_since_when_for_whom_and_who_acknowledged_them() -> None:
     ledger, ids = WriteLedger(), [uuid.UUID(int=n).bytes for n in range(60)]
     for number, each in enumerate(ids):
         tenant = ("acme", "globex", "")[number % 3]
         attempt = ledger.attempt([each], lambda n: None, at=100.0 - number, user=number, tenant=tenant)
-        (attempt.rejected if number == 59 else attempt.acknowledged)()
+        instance = ("m-1", "m-2", "m-2", "")[number % 4]
+        (attempt.rejected if number == 59 else attempt.acknowledged)(instance)
     earlier = ledger.drain()
     trial = WriteLedger()
     trial.attempt([b"t" * 16], lambda n: None, at=1.0, user=0, tenant="initech").acknowledged()
@@ -454,14 +455,19 @@ def test_records_that_are_lost_tell_since_when_and_for_whom() -> None:
     lost = compared.lost
     assert (lost.number, lost.first, lost.last) == (29, 71.0, 99.0)
     assert lost.by_tenant == {"globex": 10, "acme": 9}
-    assert lost.examples[0] == WrittenRecord(str(uuid.UUID(int=29)), 71.0, 29, "")
+    assert lost.by_instance == {"m-2": 15, "m-1": 7}  # the instance of seven more is not known
+    assert lost.examples[:2] == (
+        WrittenRecord(str(uuid.UUID(int=29)), 71.0, 29, "", instance="m-2"),
+        WrittenRecord(str(uuid.UUID(int=28)), 72.0, 28, "globex", instance="m-1"),
+    )
     assert [each.at for each in lost.examples] == [71.0 + n for n in range(20)]
     doubled = compared.doubled
     assert (doubled.number, doubled.first, doubled.last, doubled.by_tenant) == (3, 100.0, 100.0, {"acme": 1})
     assert [each.user for each in doubled.examples] == [0, None, None]
     assert compared.phantoms.examples == (WrittenRecord(str(uuid.UUID(int=59)), 41.0, 59, ""),)
     assert compared.unwritten == WrongRecords(1, examples=(WrittenRecord(str(uuid.UUID(bytes=b"x" * 16))),))
-    assert (compared.tenants, compared.foreign, compared.unknown_stored) == (2, 0, 1)
+    assert (compared.tenants, compared.instances) == (2, 2)
+    assert (compared.foreign, compared.unknown_stored) == (0, 1)
 
 
 def test_many_writes_are_compared() -> None:
@@ -541,7 +547,7 @@ def written_by(tenants: Sequence[str]) -> tuple[Writes, list[bytes]]:
     ledger, ids = WriteLedger(), [uuid.UUID(int=n).bytes for n in range(len(tenants))]
     for number, (each, tenant) in enumerate(zip(ids, tenants, strict=True)):
         at = 100.0 - number
-        ledger.attempt([each], lambda n: None, at=at, user=number, tenant=tenant).acknowledged()
+        ledger.attempt([each], lambda n: None, at=at, user=number, tenant=tenant).acknowledged("m-1")
     return ledger.drain(), ids
 
 
@@ -564,11 +570,12 @@ def test_a_row_under_another_tenant_than_its_writers_is_misplaced() -> None:
         100.0,
         {"acme": 2, "initech": 1},
         (
-            WrittenRecord(str(uuid.UUID(int=4)), 96.0, 4, "initech", "no tenant"),
-            WrittenRecord(str(uuid.UUID(int=2)), 98.0, 2, "acme", "globex"),
-            WrittenRecord(str(uuid.UUID(int=0)), 100.0, 0, "acme", "hooli"),
+            WrittenRecord(str(uuid.UUID(int=4)), 96.0, 4, "initech", "no tenant", "m-1"),
+            WrittenRecord(str(uuid.UUID(int=2)), 98.0, 2, "acme", "globex", "m-1"),
+            WrittenRecord(str(uuid.UUID(int=0)), 100.0, 0, "acme", "hooli", "m-1"),
         ),
         (*[0] * 96, 1, 0, 1, 0, 1),
+        {"m-1": 3},
     )
     found = DatabaseFacts(writes=compared, writes_due=6)
     assert (found.count(OTHERS_DATA), found.count(f"{OTHERS_DATA}: compared")) == (3, 6)

@@ -64,11 +64,14 @@ def test_locks_are_shown_with_what_held_them() -> None:
 
 
 def test_writes_that_were_lost_are_listed_with_their_ids() -> None:
-    examples = (WrittenRecord("3f2a", 65.0, 12, "acme"), WrittenRecord("4b"))
+    examples = (WrittenRecord("3f2a", 65.0, 12, "acme", instance="m-1"), WrittenRecord("4b"))
     lost = WrongRecords(2, 65.0, 65.0, {"acme": 1}, examples)
     text = report(writes=StoredWrites(3, 0, 1, 2, lost, WrongRecords(), WrongRecords(), 0))
     assert "rows that nobody wrote: 0\n" in text
-    assert "acknowledged writes lost: 2\n    3f2a  written after 65 s by user 12 of acme\n    4b\n" in text
+    assert (
+        "acknowledged writes lost: 2\n    3f2a  written after 65 s by user 12 of acme, answered by m-1\n    4b\n"
+        in text
+    )
 
 
 def test_writes_under_another_tenant_are_listed_with_both_tenants() -> None:

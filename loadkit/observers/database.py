@@ -255,11 +255,13 @@ class WrittenRecord:
     tenant: str = ""
     stored_under: str = ""
     """The tenant under which it is stored, if that is not its user's tenant."""
+    instance: str = ""
+    """The instance that answered; "" if it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class WrongRecords:
-    """Records that are not stored as the service answered: their number, times and tenants."""
+    """Records that are not stored as the service answered: their number, times, tenants and instances."""
 
     number: int = 0
     first: float | None = None
@@ -271,6 +273,8 @@ class WrongRecords:
     """The first twenty."""
     per_second: tuple[int, ...] = ()
     """Their number by the second of the run in which they were written, up to the last of them."""
+    by_instance: Mapping[str, int] = field(default_factory=dict)
+    """Number of records by the instance that answered, the largest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +305,8 @@ class StoredWrites:
     """
     tenants: int = 0
     """Tenants whose users wrote."""
+    instances: int = 0
+    """Instances that answered writes, as far as they are known."""
     misplaced: WrongRecords = field(default_factory=WrongRecords)
     """Stored under another tenant than that of the user who wrote them."""
     placed: int | None = None

@@ -32,7 +32,8 @@ class Written(Protocol):
 
         The fields high and low are the halves of the id. The field at is the start of its write, in
         seconds since the start of the run; NaN if that is not known. The field user is the number
-        of its user.
+        of its user. The field instance is the code of the instance that answered; 0 if that is not
+        known.
         """
         ...
 
@@ -44,6 +45,11 @@ class Written(Protocol):
     @property
     def tenants(self) -> Mapping[int, str]:
         """The tenant of each user that wrote; "" for none."""
+        ...
+
+    @property
+    def instances(self) -> Mapping[int, str]:
+        """The instances that answered, by their codes."""
         ...
 
 
@@ -110,7 +116,7 @@ def compare_writes(
     is_unwritten = (rows > 0) & (acknowledged + rejected + unknown == 0)
 
     def wrong(which: npt.NDArray[np.bool_]) -> WrongRecords:
-        return _wrong(every[first[which]], writes.tenants)
+        return _wrong(every[first[which]], writes)
 
     found = StoredWrites(
         acknowledged=len(tables[0]),
@@ -125,6 +131,7 @@ def compare_writes(
         unwritten=wrong(is_unwritten & writes.are_all),
         foreign=0 if writes.are_all else int(is_unwritten.sum()),
         tenants=len(set(writes.tenants.values()) - {""}),
+        instances=len(writes.instances),
     )
     if places is None:
         return found
@@ -132,13 +139,13 @@ def compare_writes(
     # For each row, in the order of `stored`: the first record with its id.
     writers = np.empty(len(stored_rows), np.intp)
     writers[order[is_row] - (len(every) - len(stored_rows))] = first[place[is_row]]
-    return _with_places(found, every[writers], writes.tenants, places, tenants)
+    return _with_places(found, every[writers], writes, places, tenants)
 
 
 def _with_places(
     found: StoredWrites,
     writers: npt.NDArray[Any],
-    by_user: Mapping[int, str],
+    writes: Written,
     places: Places,
     known: frozenset[str],
 ) -> StoredWrites:
@@ -150,11 +157,12 @@ def _with_places(
         found: the comparison of the ids.
         writers: for each row, the record that a user wrote under its id; the row itself if there is
             none.
-        by_user: the tenant of each user that wrote; "" for none.
+        writes: the records that users wrote.
         places: the tenant under which each row is stored.
         known: the tenants of the accounts.
 
     """
+    by_user = writes.tenants
     users = np.array(sorted(user for user, tenant in by_user.items() if tenant), np.uint32)
     if not len(users):
         return replace(found, placed=0)
@@ -173,7 +181,7 @@ def _with_places(
     records, under = writers[is_misplaced], rows[is_misplaced]
     # A record that is stored twice under other tenants counts once.
     _, once = np.unique(records[["high", "low"]], return_index=True)
-    wrong = _wrong(records[once], by_user, [names[code] for code in under[once].tolist()])
+    wrong = _wrong(records[once], writes, [names[code] for code in under[once].tolist()])
     return replace(found, placed=number, misplaced=wrong)
 
 
@@ -185,35 +193,38 @@ def _unattributed(ids: bytes, fields: np.dtype[Any]) -> npt.NDArray[Any]:
     return records
 
 
-def _wrong(
-    records: npt.NDArray[Any], tenants: Mapping[int, str], stored_under: Sequence[str] = ()
-) -> WrongRecords:
+def _wrong(records: npt.NDArray[Any], writes: Written, stored_under: Sequence[str] = ()) -> WrongRecords:
     """Describe records that are not stored as the service answered, the earliest first."""
     order = np.argsort(records["at"], kind="stable")  # records of unknown time come last
     records = records[order]
     known = records[~np.isnan(records["at"])]
-    by_tenant: Counter[str] = Counter()
-    for user, number in Counter(known["user"].tolist()).items():
-        by_tenant[tenants.get(user, "")] += number
-    del by_tenant[""]
     return WrongRecords(
         len(records),
         float(known["at"][0]) if len(known) else None,
         float(known["at"][-1]) if len(known) else None,
-        dict(by_tenant.most_common()),
+        _by_name(known["user"], writes.tenants),
         tuple(
-            _record(each, tenants, stored_under[place] if stored_under else "")
+            _record(each, writes, stored_under[place] if stored_under else "")
             for each, place in zip(records[:_EXAMPLES].tolist(), order[:_EXAMPLES].tolist(), strict=True)
         ),
         tuple(np.bincount(known["at"].clip(0).astype(np.int64)).tolist()),
+        _by_name(known["instance"], writes.instances),
     )
 
 
-def _record(
-    fields: tuple[int, int, float, int], tenants: Mapping[int, str], stored_under: str
-) -> WrittenRecord:
-    high, low, at, user = fields
+def _by_name(numbers: npt.NDArray[np.uint32], names: Mapping[int, str]) -> dict[str, int]:
+    """How often each name occurs, the most frequent first; numbers without a name are left out."""
+    counts: Counter[str] = Counter()
+    for number, count in Counter(numbers.tolist()).items():
+        counts[names.get(number, "")] += count
+    del counts[""]
+    return dict(counts.most_common())
+
+
+def _record(fields: tuple[int, int, float, int, int], writes: Written, stored_under: str) -> WrittenRecord:
+    high, low, at, user, code = fields
     name = str(uuid.UUID(int=high << 64 | low))
     if math.isnan(at):
         return WrittenRecord(name)
-    return WrittenRecord(name, at, user, tenants.get(user, ""), stored_under)
+    tenant, instance = writes.tenants.get(user, ""), writes.instances.get(code, "")
+    return WrittenRecord(name, at, user, tenant, stored_under, instance)

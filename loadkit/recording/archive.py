@@ -193,6 +193,9 @@ def _write_load(run: Run, folder: Path) -> None:
         columns = dict(zip(_OUTCOMES, tables, strict=True))
         users = np.array(list(tenants), np.uint32)
         columns |= {"users": users, "tenants": np.array(list(tenants.values()), np.str_)}
+        instances = run.writes.instances
+        columns["codes"] = np.array(list(instances), np.uint32)
+        columns["instances"] = np.array(list(instances.values()), np.str_)
         _save_arrays(folder / _WRITES, columns)
 
 
@@ -270,11 +273,14 @@ def _writes(file: Path) -> Writes:
     if not file.is_file():
         return NO_WRITES
     with file.open("rb") as opened, np.load(opened) as arrays:
-        acknowledged, rejected, unknown = (arrays[name].tobytes() for name in _OUTCOMES)
+        tables = [arrays[name] for name in _OUTCOMES]
         if "users" not in arrays:
-            return Writes.of_ids(acknowledged, rejected, unknown)
+            return Writes.of_ids(*(table.tobytes() for table in tables))
         tenants = dict(zip(arrays["users"].tolist(), arrays["tenants"].tolist(), strict=True))
-        return Writes(acknowledged, rejected, unknown, tenants)
+        instances: dict[int, str] = {}
+        if "codes" in arrays:
+            instances = dict(zip(arrays["codes"].tolist(), arrays["instances"].tolist(), strict=True))
+        return Writes.of_tables(tables, tenants, instances)
 
 
 _SERIES = ("series", "capacity")

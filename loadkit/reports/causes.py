@@ -79,6 +79,7 @@ class FailureKind:
     """The kept examples, those in the window first."""
     noun: str = "operations"
     """What the operations are, in the plural."""
+    instances: tuple[str, int] = ("", 0)
 
     @property
     def amount(self) -> str:
@@ -93,8 +94,9 @@ class FailureKind:
     @property
     def whom(self) -> str:
         """The affected tenants, regions and instances; those of the examples if not counted."""
-        parts = [each for each, _ in (self.tenants, self.regions) if each]
-        shown = _seen_in(self.examples, tenants=not self.tenants[0], regions=not self.regions[0])
+        counted = self.tenants[0], self.regions[0], self.instances[0]
+        parts = [each for each in counted if each]
+        shown = _seen_in(self.examples, *(not each for each in counted))
         number = len(self.examples)
         of = "the example" if number == 1 else f"the {number} examples"
         return "; ".join([*parts, f"in {of}: {', '.join(shown)}"] if shown else parts)
@@ -158,7 +160,7 @@ class Causes:
             each for slowest in of_timings for each in slowest
             if each.outcome == OK and each.seconds > slow.limit
         ]  # fmt: skip
-        shown = _seen_in(kept, tenants=not slow.by_tenant, regions=not slow.by_region)
+        shown = _seen_in(kept, not slow.by_tenant, not slow.by_region)
         number = f"{len(kept)} slowest examples" if len(kept) > 1 else "slowest example"
         return f"in the {number}: {', '.join(shown)}" if shown else ""
 
@@ -386,13 +388,14 @@ def _wrong_writes(run: Run, count: str) -> Iterator[FailureKind]:
                 ("", 0),
                 tuple(_written(each, kind) for each in of.examples if each.at is not None),
                 "records",
+                (_share(of.by_instance, writes.instances, "instance"), writes.instances),
             )
 
 
 def _written(record: WrittenRecord, kind: str) -> Example:
     """A record as an example; its moment and user are known."""
     where = f" is stored under {record.stored_under}" if record.stored_under else ""
-    exchange = Exchange(f"record {record.id}{where}", kind)
+    exchange = Exchange(f"record {record.id}{where}", kind, record.instance)
     at, user = record.at or 0.0, record.user or 0
     return Example(
         at, 0.0, f"record {record.id}", kind, "", user, record.tenant, exchange=exchange, timing=OPERATION.key
@@ -412,7 +415,7 @@ def _whose(run: Run, scope: Scope, window: Window, kind: str, noun: str, prefix:
 
 
 def _share(found: Mapping[str, int], number: int, noun: str) -> str:
-    """The tenants or regions that were found, out of a number of them, in words; "" for none."""
+    """The tenants, regions or instances that were found, out of a number, in words; "" for none."""
     most = sorted(found.items(), key=lambda item: -item[1])
     if not most:
         return ""
@@ -424,12 +427,14 @@ def _share(found: Mapping[str, int], number: int, noun: str) -> str:
     return f"{share} {noun}s ({first_few(f'{name} {format_number(count)}' for name, count in most)})"
 
 
-def _seen_in(examples: Sequence[Example], *, tenants: bool, regions: bool) -> list[str]:
-    """The instances of examples, in words, and their tenants and regions where asked for."""
+def _seen_in(
+    examples: Sequence[Example], has_tenants: bool, has_regions: bool, has_instances: bool = True
+) -> list[str]:
+    """The tenants, regions and instances of examples, in words, where asked for."""
     return [
-        *(_of_examples(examples, "tenant", lambda each: each.tenant) if tenants else []),
-        *(_of_examples(examples, "region", lambda each: each.region) if regions else []),
-        *_of_examples(examples, "instance", lambda each: each.exchange.instance),
+        *(_of_examples(examples, "tenant", lambda each: each.tenant) if has_tenants else []),
+        *(_of_examples(examples, "region", lambda each: each.region) if has_regions else []),
+        *(_of_examples(examples, "instance", lambda each: each.exchange.instance) if has_instances else []),
     ]
 
 

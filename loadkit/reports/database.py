@@ -256,7 +256,8 @@ def _record(record: WrittenRecord) -> str:
         return record.id
     whose = f" of {record.tenant}" if record.tenant else ""
     where = f", stored under {record.stored_under}" if record.stored_under else ""
-    return f"{record.id}  written after {format_seconds(record.at)} by user {record.user}{whose}{where}"
+    by = f", answered by {record.instance}" if record.instance else ""
+    return f"{record.id}  written after {format_seconds(record.at)} by user {record.user}{whose}{where}{by}"
 
 
 def _known(value: int | None) -> str:

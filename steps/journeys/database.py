@@ -35,10 +35,10 @@ async def insert(user: User, batch: str = "1") -> None:
     if answer.is_success:
         stored = answer.json()["ids"]
         if stored == ids:
-            attempt.acknowledged()
+            attempt.acknowledged(user.http.instance_of(answer))
         user.check(stored == ids, "the records are stored under their ids")
     elif 400 <= answer.status_code < 500:
-        attempt.rejected()  # after a 5xx it is unknown whether they are stored
+        attempt.rejected(user.http.instance_of(answer))  # after a 5xx it is unknown whether they are stored
     await user.think()
 
 
@@ -53,7 +53,7 @@ async def insert_invalid(user: User) -> None:
     attempt = user.writes.attempt(*ids)
     answer = await user.post("/api/v1/metrics/events", json={"events": events}, expect=(400, 422))
     if 400 <= answer.status_code < 500:
-        attempt.rejected()  # after a 5xx it is unknown whether they are stored
+        attempt.rejected(user.http.instance_of(answer))  # after a 5xx it is unknown whether they are stored
     user.check(not answer.is_success, "a batch with an invalid record is rejected")
     await user.think()
 

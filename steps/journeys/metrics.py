@@ -42,11 +42,11 @@ async def ingest(user: User) -> None:
 def _outcome(user: User, attempt: Attempt, answer: Response, ids: list[str]) -> Any:
     """Record whether the events are stored; return the answer's content."""
     if 400 <= answer.status_code < 500:
-        attempt.rejected()  # after a 5xx it is unknown whether they are stored
+        attempt.rejected(user.http.instance_of(answer))  # after a 5xx it is unknown whether they are stored
     content = answer.raise_for_status().json()
     stored = content["ids"]
     if stored == ids:
-        attempt.acknowledged()
+        attempt.acknowledged(user.http.instance_of(answer))
     user.check(stored == ids, "the events are stored under their ids")
     user.acknowledged(stored[0])  # users who follow the tenant's dashboard receive them
     return content

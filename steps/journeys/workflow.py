@@ -65,10 +65,10 @@ async def _post_event(user: User) -> str:
         json={"events": [{"id": event, "name": user.popular(METRICS, "metrics"), "value": 1.0}]},
     )
     if 400 <= answer.status_code < 500:
-        attempt.rejected()  # after a 5xx it is unknown whether it is stored
+        attempt.rejected(user.http.instance_of(answer))  # after a 5xx it is unknown whether it is stored
     stored = answer.raise_for_status().json()["ids"]
     if stored == [event]:
-        attempt.acknowledged()
+        attempt.acknowledged(user.http.instance_of(answer))
     user.check(stored == [event], "the event is stored under its id")
     return event
 

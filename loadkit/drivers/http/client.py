@@ -163,6 +163,11 @@ class HttpClient:
         """
         return self._request(method, path, **how)
 
+    def instance_of(self, answer: Response) -> str:
+        """The instance that sent an answer; "" if the answer does not name it."""
+        header = self._backend.instance_header
+        return answer.headers.get(header, "") if header else ""
+
     # Arguments are positional, because each keyword-only one costs a dict look-up per call. The
     # code of `Meter.begin` and `Operation` is repeated here: two calls and a coroutine would take a
     # tenth of the time of a request.
