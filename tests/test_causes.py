@@ -318,6 +318,17 @@ def test_of_many_lost_writes_a_sentence_names_three():
     assert first.endswith("; record 0, record 1, record 2, …")
 
 
+def test_if_the_instance_of_some_wrong_records_is_not_known_a_sentence_says_so():
+    doubled = WrongRecords(100, 30.5, 58.0, by_instance={"m-1": 1})
+    evidence, nothing = evidence_of(*BROKEN), WrongRecords()
+    evidence.run.database = DatabaseFacts(
+        writes=StoredWrites(1, 0, 99, 200, nothing, doubled, nothing, 99, instances=2)
+    )
+    criterion = grammar.criterion("every acknowledged write is stored exactly once")
+    first, *_ = examples.sentences(causes_of(evidence, window=WINDOW, criterion=criterion))
+    assert first.endswith("; of 1 the instance is known: only instance m-1 (of 2)")
+
+
 def test_lost_writes_come_before_failed_operations_and_tell_since_when_and_for_whom():
     of_acme = WrittenRecord("3f", 30.5, 12, "acme", instance="m-2")
     lost = WrongRecords(

@@ -27,7 +27,7 @@ from loadkit.recording.deliveries import Deliveries
 from loadkit.target import Account, Secret, Target
 from loadkit.users.discovery import find, resolve
 from loadkit.workload.workload import MixEntry, Model
-from steps.journeys import database, live, metrics
+from steps.journeys import database, live, metrics, workflow
 from steps.journeys.choices import fresh_key
 from tests.virtual_time import Simulation, plan_of, simulate
 
@@ -549,3 +549,14 @@ def test_a_publication_reaches_the_share_of_the_connections_that_the_environment
 def test_keys_are_fresh_in_every_run_and_for_every_user_although_the_seed_is_fixed() -> None:
     keys = [fresh_key(run, number, Random(1)) for run in ("a", "b") for number in range(3)]
     assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize("write", [partial(database.insert, batch="2"), workflow._post_event])
+@pytest.mark.parametrize(
+    ("status", "outcome"), [(201, "acknowledged by m-1"), (422, "rejected by m-1"), (503, "unknown")]
+)
+def test_a_write_is_noted_with_the_instance_that_answered(write: Any, status: int, outcome: str) -> None:
+    user = _Ingester(status)
+    with contextlib.suppress(StatusError):
+        asyncio.run(write(cast("User", user)))
+    assert list(user.written.values()) == [outcome]

@@ -260,16 +260,22 @@ def test_a_capacity_is_kept_for_any_level_of_the_same_load(alone):
     assert small_load.kept(plan_of(60, level=200, model=Model.CLOSED), TARGET, PARTS) == CAPACITY
 
 
-@pytest.mark.parametrize(("before", "now"), [(0.4, 0.25), (0.0, 1.5)])
-def test_what_others_take_is_that_of_now(monkeypatch, before, now):
-    small_load.keep(replace(CAPACITY, others=before), USERS, TARGET, PARTS)
+BESIDE_OTHERS = Capacity({"postgres": 3.3e-3}, 0.0, 0.8, 2, level=24, rate=300)
+"""It was measured at most of the 333 operations per second that the rest of the machine executes."""
+
+
+@pytest.mark.parametrize(
+    ("kept", "now"), [(BESIDE_OTHERS, 0.4), (BESIDE_OTHERS, 1.5), (replace(CAPACITY, others=1.5), 0.0)]
+)
+def test_what_others_take_is_that_of_now(monkeypatch, kept, now):
+    small_load.keep(kept, USERS, TARGET, PARTS)
     monkeypatch.setattr(small_load, "_others_now", lambda _: now)
-    assert small_load.kept(USERS, TARGET, PARTS) == replace(CAPACITY, others=now)
+    assert small_load.kept(USERS, TARGET, PARTS) == replace(kept, others=now)
 
 
 def test_a_capacity_that_others_reduced_is_measured_again_when_they_take_less(monkeypatch):
-    small_load.keep(replace(CAPACITY, others=0.5), USERS, TARGET, PARTS)
-    monkeypatch.setattr(small_load, "_others_now", lambda _: 0.25)
+    small_load.keep(BESIDE_OTHERS, USERS, TARGET, PARTS)
+    monkeypatch.setattr(small_load, "_others_now", lambda _: 0.1)
     assert small_load.kept(USERS, TARGET, PARTS) is None
 
 

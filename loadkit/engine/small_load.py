@@ -1,7 +1,7 @@
 """Measures this machine's capacity for a plan, with a small part of its load for a few seconds.
 
 The results are stored beside the environment's lock. Each is measured once per start of the
-environment.
+environment, and again after a day, or if other processes then took much of the machine.
 """
 
 import hashlib
@@ -71,11 +71,6 @@ _EVERY = 0.1
 """Seconds between snapshots. A snapshot takes 4 ms at any level."""
 _MOMENT = 0.5
 """Seconds for which other processes are observed when a stored result is used."""
-_QUIETER = 0.1
-"""A stored result is measured again if others take this ratio of the machine less than before.
-
-While others took 38 % of two processors, an operation took 3.3 ms instead of 1.1, because the small
-load executed a third of its rate."""
 _LONGEST_KEPT = 86_400.0
 """Seconds for which a stored result is valid."""
 
@@ -319,15 +314,20 @@ def kept(plan: Plan, target: Target, parts: Mapping[int, str]) -> Capacity | Non
     """The stored capacity for such a load, measured since the environment's parts started.
 
     It includes the processors that other processes take now. None if it was not measured, a part
-    has restarted, a day has passed, or other processes took much more when it was measured.
+    has restarted or a day has passed.
+
+    It is also None if other processes took so much that the small load was large enough for the
+    rest of the machine, but is too small for the machine of now. While others took 38 % of two
+    processors, an operation took 3.3 ms instead of 1.1, at a third of the intended rate.
     """
     entry = _read(lock.file_of(target, "capacity")).get(_key(plan), {})
     try:
         is_fresh = 0 <= time.time() - entry["time"] <= _LONGEST_KEPT
         if is_fresh and entry["processes"] == _identity(parts):
-            stored, others = Capacity(**entry["capacity"]), _others_now(parts)
-            if stored.others - others <= _QUIETER * stored.cores:
-                return replace(stored, others=others)
+            stored = Capacity(**entry["capacity"])
+            now = replace(stored, others=_others_now(parts))
+            if is_too_small(stored) or not is_too_small(now):
+                return now
     except (KeyError, TypeError):  # it was not measured, or another version of loadkit wrote it
         pass
     return None

@@ -306,7 +306,7 @@ class StoredWrites:
     tenants: int = 0
     """Tenants whose users wrote."""
     instances: int = 0
-    """Instances that answered writes, as far as they are known."""
+    """Instances that acknowledged or rejected writes, as far as they are known."""
     misplaced: WrongRecords = field(default_factory=WrongRecords)
     """Stored under another tenant than that of the user who wrote them."""
     placed: int | None = None

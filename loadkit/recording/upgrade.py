@@ -20,12 +20,13 @@ from loadkit.workload.workload import Model
 
 __all__ = ["FORMAT", "upgraded", "upgraded_plan"]
 
-FORMAT = 3
+FORMAT = 4
 """The version of the layout. Later versions are refused.
 
 1: a plan had one workload; a worker's second had a field for each count.
 2: a plan has populations; counts and gauges of a second have names.
 3: the wrong writes of a run have moments and tenants.
+4: the writes of a run have the instances that answered. Where they are missing, none is known.
 """
 
 _COUNTS = {

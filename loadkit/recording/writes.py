@@ -8,8 +8,8 @@ included as unknown.
 Each record also has its user, the moment at which its write began, and the instance that answered.
 So a report can state when and for whom a lost record was written, and who acknowledged it. A record
 takes 28 bytes in a worker until the report of its second, and then 28 bytes in the process that
-collects the run. A million writes take 28 MB there, and almost as much in the archive, because
-random ids do not compress.
+collects the run. A million writes take 28 MB there, and most of that in the archive, because random
+ids do not compress.
 """
 
 import struct
@@ -35,8 +35,8 @@ _ID = 16
 """Bytes of an id."""
 _REST, _CODE = struct.Struct("<fI"), struct.Struct("<I")
 """The two parts of a record after its id. The code of the instance is known when it has answered."""
-_NOT_ANSWERED = _CODE.pack(0)
-_NOT_KNOWN = _REST.pack(float("nan"), 0xFFFF_FFFF) + _NOT_ANSWERED
+_NO_INSTANCE = _CODE.pack(0)
+_NOT_KNOWN = _REST.pack(float("nan"), 0xFFFF_FFFF) + _NO_INSTANCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,10 +195,10 @@ class WriteLedger:
             is_stored: did it store the records?
 
         """
-        code = _code_of(instance)
-        if code:
+        code, records = _code_of(instance), self._open.pop(number, b"")
+        if code and records:
             self._instances[code] = instance
-        records = _answered(self._open.pop(number, b""), _CODE.pack(code))
+        records = _with_code(records, _CODE.pack(code))
         (self._acknowledged if is_stored else self._rejected).extend(records)
         return len(records) // _SIZE
 
@@ -206,7 +206,7 @@ class WriteLedger:
         """Return what became known since the last call; at the end, also unanswered attempts."""
         if not self._acknowledged and not self._rejected and not is_final:
             return NO_WRITES
-        unknown = _answered(b"".join(self._open.values()), _NOT_ANSWERED) if is_final else b""
+        unknown = _with_code(b"".join(self._open.values()), _NO_INSTANCE) if is_final else b""
         drained = Writes(
             bytes(self._acknowledged), bytes(self._rejected), unknown, self._tenants, self._instances
         )
@@ -218,7 +218,7 @@ class WriteLedger:
         return drained
 
 
-def _answered(records: bytes, code: bytes) -> bytes:
+def _with_code(records: bytes, code: bytes) -> bytes:
     """Records that lack the code of the instance, with this code."""
     length = _SIZE - _CODE.size
     return b"".join(records[at : at + length] + code for at in range(0, len(records), length))

@@ -15,7 +15,7 @@ import numpy as np
 
 from loadkit.criterion import FOREIGN_DATA, OTHERS_DATA, Criterion, Family, Scope, ScopeKind
 from loadkit.judging.evidence import EVERYTHING, Evidence
-from loadkit.observers.database import REJECTED, WRITES, WrittenRecord
+from loadkit.observers.database import REJECTED, WRITES, WrittenRecord, WrongRecords
 from loadkit.recording.examples import Example, Exchange
 from loadkit.recording.labels import OTHER_FAILURES
 from loadkit.recording.run import Run
@@ -96,7 +96,8 @@ class FailureKind:
         """The affected tenants, regions and instances; those of the examples if not counted."""
         counted = self.tenants[0], self.regions[0], self.instances[0]
         parts = [each for each in counted if each]
-        shown = _seen_in(self.examples, *(not each for each in counted))
+        tenants, regions, instances = (not each for each in counted)
+        shown = _seen_in(self.examples, tenants=tenants, regions=regions, instances=instances)
         number = len(self.examples)
         of = "the example" if number == 1 else f"the {number} examples"
         return "; ".join([*parts, f"in {of}: {', '.join(shown)}"] if shown else parts)
@@ -160,7 +161,7 @@ class Causes:
             each for slowest in of_timings for each in slowest
             if each.outcome == OK and each.seconds > slow.limit
         ]  # fmt: skip
-        shown = _seen_in(kept, not slow.by_tenant, not slow.by_region)
+        shown = _seen_in(kept, tenants=not slow.by_tenant, regions=not slow.by_region)
         number = f"{len(kept)} slowest examples" if len(kept) > 1 else "slowest example"
         return f"in the {number}: {', '.join(shown)}" if shown else ""
 
@@ -388,8 +389,16 @@ def _wrong_writes(run: Run, count: str) -> Iterator[FailureKind]:
                 ("", 0),
                 tuple(_written(each, kind) for each in of.examples if each.at is not None),
                 "records",
-                (_share(of.by_instance, writes.instances, "instance"), writes.instances),
+                (_by_instance(of, writes.instances), writes.instances),
             )
+
+
+def _by_instance(records: WrongRecords, number: int) -> str:
+    """The instances that answered, out of a number of them, in words; "" if none is known."""
+    share, known = _share(records.by_instance, number, "instance"), sum(records.by_instance.values())
+    if not known or known == records.number:
+        return share
+    return f"of {known:,} the instance is known: {share}"
 
 
 def _written(record: WrittenRecord, kind: str) -> Example:
@@ -428,13 +437,13 @@ def _share(found: Mapping[str, int], number: int, noun: str) -> str:
 
 
 def _seen_in(
-    examples: Sequence[Example], has_tenants: bool, has_regions: bool, has_instances: bool = True
+    examples: Sequence[Example], *, tenants: bool, regions: bool, instances: bool = True
 ) -> list[str]:
     """The tenants, regions and instances of examples, in words, where asked for."""
     return [
-        *(_of_examples(examples, "tenant", lambda each: each.tenant) if has_tenants else []),
-        *(_of_examples(examples, "region", lambda each: each.region) if has_regions else []),
-        *(_of_examples(examples, "instance", lambda each: each.exchange.instance) if has_instances else []),
+        *(_of_examples(examples, "tenant", lambda each: each.tenant) if tenants else []),
+        *(_of_examples(examples, "region", lambda each: each.region) if regions else []),
+        *(_of_examples(examples, "instance", lambda each: each.exchange.instance) if instances else []),
     ]
 
 

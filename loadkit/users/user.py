@@ -78,8 +78,9 @@ class UserWrites:
 
         A stored record of the run whose id was not announced is a fail.
 
-        Call `acknowledged` or `rejected` of the result when the service has answered. Otherwise the
-        outcome stays unknown, as after a time-out.
+        Call `acknowledged` or `rejected` of the result when the service has answered, with the
+        instance that answered (`HttpClient.instance_of`). Otherwise the outcome stays unknown, as
+        after a time-out.
 
         Args:
             ids: the ids under which the records will be stored. The user chooses them.
