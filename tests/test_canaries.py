@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import gzip
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from loadkit.drivers.canaries import Canaries
 from loadkit.drivers.http.client import HttpClient
 from loadkit.drivers.http.response import Head, Response
 from loadkit.drivers.masking import Mask
-from loadkit.recording.exact import compared, to_compare
+from loadkit.recording.exact import CANARIES, compared, own_canary, to_compare
 from loadkit.recording.messages import CHECKED, FOREIGN, MESSAGES_RECEIVED, MESSAGES_SEARCHED
 from loadkit.recording.recorder import Recorder
 from loadkit.recording.sample import OK
@@ -23,7 +24,7 @@ from loadkit.target import Account, Secret
 from loadkit.users.meter import Meter
 from loadkit.verdict import Status
 from loadkit.workload.workload import Think
-from tests.builders import judge, plan_of, run_of, worker_seconds_of
+from tests.builders import judge, plan_of, run_of, samples_of, worker_seconds_of
 
 NOTHING_OF_OTHERS = grammar.criterion("no tenant ever sees another tenant's data")
 
@@ -130,6 +131,28 @@ def test_one_answer_or_message_of_another_tenant_fails_and_none_among_all_passes
     assert judge(NOTHING_OF_OTHERS, run).status is status
 
 
+@pytest.mark.parametrize(
+    ("received", "facts", "status", "words"),
+    [
+        ((), {CANARIES: 2}, Status.INCONCLUSIVE, "but no user received the canary of its own tenant either"),
+        (("acme",), {CANARIES: 2}, Status.PASS, ""),
+        (("acme", "globex"), {CANARIES: 2}, Status.PASS, ""),
+        ((), {}, Status.PASS, ""),
+    ],
+    ids=["none", "one", "all", "a stored run"],
+)
+def test_a_search_that_never_found_the_own_data_proves_nothing(received, facts, status, words):
+    run = counted(**{own_canary(tenant): 1 for tenant in received})
+    run.facts = {**run.facts, **facts}
+    for tenant in ("acme", "globex"):
+        run.table.record(samples_of(np.arange(60.0), np.full(60, 0.01), tenant=tenant))
+    verdict = judge(NOTHING_OF_OTHERS, run)
+    assert verdict.status is status
+    assert words in verdict.reason
+    warned = "users of globex never received the canary of their own tenant" in " ".join(verdict.warnings)
+    assert warned == (received == ("acme",))
+
+
 # --- in a worker
 
 
@@ -212,6 +235,25 @@ def test_an_answer_that_nobody_can_search_for_lack_of_canaries_had_to_be_searche
 def test_rows_that_were_checked_do_not_make_up_for_answers_that_nobody_could_search():
     run = counted(done=0, due=50, **{ROWS_READ: 50, ROWS_SEARCHED: 50})
     assert judge(NOTHING_OF_OTHERS, run).status is Status.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("bodies", "header", "number"),
+    [
+        ([b"{}", b"tk-", FOREIGN_BODY], "", 0),
+        ([b"{}", OWN, OWN, b"{}", OWN], "", 1),
+        ([b"{}", b"{}"], "tk-1111", 1),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["", "identity"])
+@pytest.mark.parametrize("canaries", [ALIKE, ALIKE | {"initech": "gamma"}], ids=["alike", "unlike"])
+def test_that_a_user_received_the_canary_of_its_tenant_is_noted_once(
+    bodies, header, number, encoding, canaries
+):
+    accounts = [account(*each) for each in canaries.items()]
+    recorder = received(*bodies, in_header=header, encoding=encoding, accounts=accounts)
+    assert recorder.counts[own_canary("acme")] == number
+    assert recorder.searched == len(bodies)
 
 
 def test_such_an_answer_fails_no_operation():

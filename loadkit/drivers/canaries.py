@@ -19,10 +19,12 @@ _COMMON = 3
 """Least length, in bytes, of a common beginning that is rare enough to be searched alone."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TenantSearch:
-    """Finds the canaries of all tenants except one."""
+    """Finds the canaries of all tenants except one. It also notes whether the own one ever occurs."""
 
+    tenant: str
+    """The name of the tenant."""
     others: Mapping[bytes, str]
     """The other tenants by canary."""
     is_other: re.Pattern[bytes]
@@ -40,6 +42,16 @@ class TenantSearch:
     That is so if it cannot overlap itself, and `own` contains it once. Two counts take a fifth of
     the time of a regular expression. Only bytes are counted, because stringzilla crashes on text
     that cannot be encoded."""
+    is_own_found: bool = False
+    """Has the canary of the tenant occurred?"""
+
+    def finds_own(self, content: bytes | str) -> bool:
+        """Does a text contain the canary of the tenant, for the first time?"""
+        if self.is_own_found:
+            return False
+        own = self.own if isinstance(content, bytes) else self.own.decode()
+        self.is_own_found = own in content
+        return self.is_own_found
 
     def found(self, content: bytes | str) -> str:
         """The name of a tenant whose canary a text contains; "" if there is no such canary."""
@@ -94,7 +106,7 @@ class Canaries:
                 beginning = self._beginning  # one object for all tenants, so that identity is enough
         # A canary is text in UTF-8, and so is its pattern.
         text = re.compile(suspect.pattern.decode())
-        return TenantSearch(others, pattern, text.search, own, beginning)
+        return TenantSearch(tenant, others, pattern, text.search, own, beginning)
 
 
 def _common_beginning(texts: list[str]) -> str:

@@ -25,6 +25,7 @@ from loadkit.engine.uptime import Probes, probes_of, require_answer, require_up
 from loadkit.engine.worker import Parts, Shard, check_worker, run_shard
 from loadkit.observers.proc import MachineWatcher
 from loadkit.recording.distributions import TENANT_ACCOUNTS, distribution_warnings
+from loadkit.recording.exact import CANARIES
 from loadkit.recording.examples import select
 from loadkit.recording.labels import advice
 from loadkit.recording.messages import LATENCY
@@ -192,6 +193,7 @@ def run(
             **clock_facts(target, offset),
             **_database(target),
             **_tenants(target),
+            **_canaries(target),
             **({LATENCY: ROUND_TRIP.name} if target.judges_round_trips else {}),
             **relays.facts(started),
             **({"trace_url": target.trace_url} if target.trace_url else {}),
@@ -220,6 +222,12 @@ def _tenants(target: Target) -> dict[str, dict[str, int]]:
     """How many accounts each tenant has, to compare with the sizes of the tenants in the load."""
     counts = Counter(account.tenant for account in target.accounts if account.tenant)
     return {TENANT_ACCOUNTS: dict(counts)} if counts else {}
+
+
+def _canaries(target: Target) -> dict[str, int]:
+    """How many tenants have a canary."""
+    tenants = {account.tenant for account in target.accounts if account.canary}
+    return {CANARIES: len(tenants)} if tenants else {}
 
 
 def new_id() -> str:

@@ -3,7 +3,7 @@
 from loadkit.criterion import OTHERS_DATA
 from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.finding import Finding
-from loadkit.recording.exact import compared, to_compare
+from loadkit.recording.exact import CANARIES, compared, own_canary, to_compare
 from loadkit.recording.messages import CHECKED, FOREIGN, MESSAGES_RECEIVED, MESSAGES_SEARCHED
 from loadkit.recording.slices import tenant_series
 from loadkit.recording.sql import FOREIGN_ROWS, ROWS_CHECKED, ROWS_READ, ROWS_SEARCHED
@@ -11,12 +11,16 @@ from loadkit.verdict import Status
 
 __all__ = ["find_exact", "if_as_planned", "searched_messages"]
 
+_NAMED = 3
+"""The number of tenants that a warning names."""
+
 
 def find_exact(case: Case) -> Finding:
     """Judge a count of the whole run, including the drain. A count of one always fails.
 
     Zero passes only if everything that had to be compared was compared. The run must also have
-    completed its plan with the stated load.
+    completed its plan with the stated load. A search for the data of other tenants must have found
+    the users' own data, or the canaries may be out of date.
     """
     evidence, name = case.evidence, case.criterion.measure.name
     found, done, due = (evidence.count(each) for each in (name, compared(name), to_compare(name)))
@@ -52,12 +56,39 @@ def find_exact(case: Case) -> Finding:
             f"{name}: no answer was searched, because all users belong to one tenant ({tenant}); name accounts of "
             "several tenants",
         )
+    unseen, tenants = _without_own_canary(evidence) if name == OTHERS_DATA else ([], 0)
+    if unseen and len(unseen) == tenants:
+        return finding.become(
+            Status.INCONCLUSIVE,
+            f"{name}: none of {done:,} compared, but no user received the canary of its own tenant either, so the "
+            "canaries of the accounts may be out of date",
+        )
     if unlike := evidence.unlike_plan():
         status, reason = unlike
         before = f"{name}: none before " if status is Status.INCONCLUSIVE else ""
         return finding.become(status, before + reason)
     reason = f"{name}: none of all {due:,} that had to be compared{remark}"
-    return _warned(case, finding.become(Status.PASS, reason))
+    passed = _warned(case, finding.become(Status.PASS, reason))
+    if not unseen:
+        return passed
+    more = f" and {len(unseen) - _NAMED} more" if len(unseen) > _NAMED else ""
+    return passed.warned(
+        f"users of {', '.join(unseen[:_NAMED])}{more} never received the canary of their own tenant; it may be out of "
+        "date, and then nobody sees whether others receive their data"
+    )
+
+
+def _without_own_canary(evidence: Evidence) -> tuple[list[str], int]:
+    """The tenants whose users never received their own canary, and the number of all tenants.
+
+    None of them counts if nothing was searched for canaries, or an earlier version made the run.
+    """
+    run = evidence.run
+    names = {name for each in run.worker_seconds for named in each.counts.values() for name in named}
+    if not run.facts.get(CANARIES) or names.isdisjoint({compared(OTHERS_DATA), MESSAGES_SEARCHED}):
+        return [], 0
+    tenants = [tenant for tenant in run.table.names(tenant_series("")) if tenant]
+    return [tenant for tenant in tenants if own_canary(tenant) not in names], len(tenants)
 
 
 def _only_tenant(evidence: Evidence) -> str:

@@ -17,6 +17,7 @@ from loadkit.drivers.http.paths import know, known, quoted
 from loadkit.drivers.http.response import BodyError, Head, Response
 from loadkit.drivers.http.traces import sampled, traces
 from loadkit.drivers.masking import Mask
+from loadkit.recording.exact import own_canary
 from loadkit.recording.examples import Exchange
 from loadkit.recording.sample import OK, Sample
 from loadkit.recording.timing import REQUEST
@@ -326,7 +327,10 @@ class HttpClient:
                 not beginning
                 or head.is_encoded
                 or (head.lacks is not beginning and _contains(head, beginning))
-                or ((number := count(body, beginning)) and number != count(body, search.own))
+                or (
+                    (number := count(body, beginning))
+                    and (number != count(body, search.own) or not search.is_own_found)
+                )
             ):
                 self._search_for_other_tenants(response, search, begun)
             else:
@@ -383,9 +387,12 @@ class HttpClient:
         tenant = search.found(head.opening)
         if not tenant:
             try:
-                tenant = search.found(response.content if head.is_encoded else response.body)
+                content = response.content if head.is_encoded else response.body
             except BodyError:
                 return  # a journey that reads the body gets the error
+            tenant = search.found(content)
+            if search.finds_own(head.opening) or search.finds_own(content):
+                recorder.counts[own_canary(search.tenant)] += 1
         recorder.searched += 1
         if tenant:
             kind = f"{FOREIGN_DATA} ({tenant})"

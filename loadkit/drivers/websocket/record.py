@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from loadkit.drivers.base import Meter
 from loadkit.drivers.canaries import TenantSearch
 from loadkit.drivers.websocket.exchanges import ExchangeFormat, Origin, ended, received
+from loadkit.recording.exact import own_canary
 from loadkit.recording.examples import DeferredExchange
 from loadkit.recording.messages import (
     BYTES_SENT,
@@ -108,7 +109,12 @@ class ConnectionRecord:
 
     def look_for_others(self, message: str | bytes, at: float) -> None:
         """Search a message that arrived at `at` for the data of other tenants, and count a hit."""
-        tenant = self.search.found(message) if self.search is not None else ""
+        search = self.search
+        if search is None:
+            return
+        if search.finds_own(message):
+            self.population.counts[own_canary(search.tenant)] += 1
+        tenant = search.found(message)
         if tenant:
             kind = f"{FOREIGN} ({tenant})"
             self.count(FOREIGN)

@@ -2,11 +2,13 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
 from loadkit.drivers.base import Meter
+from loadkit.drivers.canaries import TenantSearch
 from loadkit.drivers.websocket.exchanges import missed, received
 from loadkit.drivers.websocket.heads import StreamHeads
 from loadkit.drivers.websocket.ledger import Irregularity, Stream, StreamLedger
@@ -214,7 +216,19 @@ class Subscription:
         The connection searched the messages before.
         """
         search = None if self.record is None else self.record.search
-        self._suspects = None if search is None else search.is_suspect_text
+        if search is None:
+            self._suspects = None
+        elif search.is_own_found:
+            self._suspects = search.is_suspect_text
+        else:
+            self._suspects = partial(self._suspect_or_own, search)
+
+    def _suspect_or_own(self, search: TenantSearch, message: str) -> bool:
+        """Must a message be searched for canaries? Until the own one was found, it must."""
+        if search.is_own_found:
+            self._suspects = search.is_suspect_text
+            return bool(search.is_suspect_text(message))
+        return True
 
     def pass_on_to(self, take: Callable[[str | bytes, int], None]) -> None:
         """Set the function that takes messages of no stream, each with its size in bytes."""
