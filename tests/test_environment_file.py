@@ -550,8 +550,20 @@ def test_accounts_whose_canaries_stand_under_their_own_name_are_refused_by_it(tm
             {"a": ("acme", "k1"), "b": ("acme", "k1"), "c": ("globex", "k2"), "d": ("globex", "k3")},
             'the accounts of the tenant "globex" differ in "key"',
         ),
+        (
+            {"a": ("acme", "tk-1"), "b": ("globex", "tk-2"), "c": ("initech", "tk-12")},
+            'the text of the tenant "initech" contains that of "acme" in "key"',
+        ),
+        (
+            {"a": ("acme", "k/1"), "b": ("globex", 'k"2')},
+            'the tenant "globex" has a character that JSON may escape in its "key"',
+        ),
+        (
+            {"a": ("acme", "cl\u00e9"), "b": ("globex", "k2")},
+            'the tenant "acme" has a character that JSON may escape in its "key"',
+        ),
     ],
-    ids=["one for two tenants", "two for one tenant"],
+    ids=["one for two tenants", "two for one tenant", "one in another", "a quote", "an accent"],
 )
 def test_canaries_that_do_not_tell_tenants_apart_are_refused_by_the_tenants_names(
     tmp_path: Path, keys: dict[str, tuple[str, str]], trouble: str

@@ -6,6 +6,7 @@ once the environment is up.
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,6 +191,10 @@ _POSTGRES = ("postgresql", "postgres")
 _ACCOUNTS = '[{"username": "ann", "password": "…", "tenant": "acme", "role": "admin"}]'
 
 
+_ESCAPED = re.compile(r"""[^ -~]|["'\\<>&]""")
+"""Characters that services may write as escape sequences, which the search would not find."""
+
+
 def _ambiguous(accounts: Iterable[Account]) -> str:
     """Why canaries do not tell tenants apart, up to the name of their key; "" if they do."""
     canaries: dict[str, str] = {}
@@ -200,6 +205,14 @@ def _ambiguous(accounts: Iterable[Account]) -> str:
             return f"the accounts of the tenant {json.dumps(tenant)} differ in"
         if (other := tenants.setdefault(canary, tenant)) != tenant:
             return f"the tenants {json.dumps(other)} and {json.dumps(tenant)} have the same"
+        if _ESCAPED.search(canary):
+            return f"the tenant {json.dumps(tenant)} has a character that JSON may escape in its"
+    if len(set(map(len, tenants))) > 1:  # else none can contain another
+        every = "\n".join(tenants)
+        for canary, tenant in tenants.items():
+            if every.count(canary) > 1:
+                other = next(name for text, name in tenants.items() if canary in text and name != tenant)
+                return f"the text of the tenant {json.dumps(other)} contains that of {json.dumps(tenant)} in"
     return ""
 
 
