@@ -18,6 +18,7 @@ import pytest
 from loadkit.criterion import OTHERS_DATA
 from loadkit.engine.observing import observe_database
 from loadkit.engine.run import Progress, run
+from loadkit.observers import postgres
 from loadkit.observers.database import DEADLOCKS, MEASURES, WRITES, DatabaseFacts, WrittenRecord, WrongRecords
 from loadkit.observers.postgres import DatabaseAccess, PostgresObserver
 from loadkit.observers.stored_writes import Places, compare_writes
@@ -415,6 +416,25 @@ def test_an_index_that_is_locked_before_the_load_leaves_all_but_its_own_figures_
     assert "statistics" not in facts.problems
     assert (facts.problem, facts.deadlocks) == ("", 0)
     assert observer.observations()["cache hit ratio"].problem == ""
+
+
+def test_writes_are_not_compared_with_rows_that_row_level_security_hides(server: Server) -> None:
+    written = uuid.uuid4()
+    server.execute("SET app.tenant = '2'", insert(written, run="r12"), role="service")
+    observer = PostgresObserver(server.access(observer=server.dsn("service"), queries=()))
+    facts = observer.facts("r12", time.time(), 1.0, Writes.of_ids(written.bytes))
+    assert facts.writes is None
+    assert "row-level security policy" in facts.problems["writes"]
+    assert facts.count(f"{WRITES}: compared") < facts.count(f"{WRITES}: to compare")
+
+
+def test_writes_are_not_compared_with_the_rows_of_a_standby(server: Server, monkeypatch) -> None:
+    monkeypatch.setattr(postgres, "_IS_STANDBY", "SELECT true")
+    observer = PostgresObserver(server.access(queries=()))
+    facts = observer.facts("r13", time.time(), 1.0, Writes.of_ids(uuid.uuid4().bytes))
+    assert facts.writes is None
+    assert "it is a standby" in facts.problems["writes"]
+    assert SECRET not in facts.problems["writes"]
 
 
 def test_temporary_tables_are_no_change_of_the_indexes(server: Server) -> None:

@@ -75,6 +75,8 @@ _FLUSH = 11.0
 process may take ten seconds (PGSTAT_IDLE_INTERVAL)."""
 _ALL_PLANS = 60.0
 """Seconds after which no further example is executed."""
+_IS_STANDBY = "SELECT pg_is_in_recovery()"
+_LATE = "it is a standby, which may not have the latest rows; name the primary server"
 _WAITING = 20
 """The most statements waiting for a lock whose text a run keeps."""
 
@@ -434,11 +436,16 @@ class PostgresObserver:
             connection.terminate()
         return Snapshot(self._clock.unix_now(), row["started"], dict(row))
 
-    async def _stored(self, run_id: str, writes: Written) -> StoredWrites:
+    async def _stored(self, run_id: str, writes: Written) -> StoredWrites | None:
         connection = await self._connect(self._access.observer, _COMPARE)
         ids, places = bytearray(), Places()
         try:
+            if await connection.fetchval(_IS_STANDBY):
+                self._problems["writes"] = f"the database {self._access.observer}: {_LATE}"
+                return None
             async with connection.transaction(readonly=True):
+                # Row-level security would hide rows, which would count as lost. Now it is an error.
+                await connection.execute("SET LOCAL row_security = off")
                 listed = await connection.prepare(self._access.stored)
                 has_tenants = len(listed.get_attributes()) > 1
                 async for row in listed.cursor(run_id, prefetch=10_000):
