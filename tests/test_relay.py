@@ -138,6 +138,26 @@ def test_a_reset_by_the_service_reaches_the_user_as_a_reset() -> None:
     run(test())
 
 
+def test_what_the_service_sent_before_a_reset_reaches_the_user_before_it() -> None:
+    async def answer_and_reset(reader: Reader, writer: Writer) -> None:
+        await reader.readexactly(1)
+        writer.write(b"refused")
+        await writer.drain()
+        await asyncio.sleep(0.02)  # the relay has read it, and holds it for 100 ms
+        _will_reset(writer)
+        writer.transport.abort()
+
+    async def test() -> None:
+        async with relayed(answer_and_reset, NetworkPath(0.2)) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"x")
+            assert await reader.readexactly(7) == b"refused"
+            with pytest.raises(ConnectionResetError):
+                await reader.read(1)
+
+    run(test())
+
+
 def test_a_reset_by_the_user_reaches_the_service_as_a_reset() -> None:
     async def test() -> None:
         seen: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()

@@ -12,7 +12,7 @@ from loadkit.judging.evidence import Evidence
 from loadkit.judging.families import rules_of
 from loadkit.judging.finding import Finding
 from loadkit.judging.relays_fault import check_relay_fault
-from loadkit.recording.health_bounds import RELAY_LATE
+from loadkit.recording.health_bounds import RELAY_NOTED
 from loadkit.recording.run import Run
 from loadkit.recording.slices import SliceTable
 from loadkit.recording.timing import timing_of
@@ -68,7 +68,7 @@ def behind_relay(
 
 def relay_that_was(late: float, refused: int = 0, during: range = range(60)) -> dict[str, Any]:
     """What a relay says of itself."""
-    seconds = [[second, late] for second in during] if late >= RELAY_LATE else []
+    seconds = [[second, late] for second in during] if late >= RELAY_NOTED else []
     return {
         "cpu_seconds": 5.0,
         "late_p99": late,
@@ -82,7 +82,9 @@ def relay_that_was(late: float, refused: int = 0, during: range = range(60)) -> 
     ("late", "seconds", "status", "words"),
     [
         (0.001, 0.7, Status.FAIL, ""),
-        (0.049, 0.55, Status.FAIL, ""),
+        (0.004, 0.51, Status.FAIL, ""),
+        (0.049, 0.55, Status.INVALID, "late by up to 49 ms in 60 of 60 seconds, which may be why"),
+        (0.045, 0.75, Status.FAIL, "this does not explain the fail"),
         (0.2, 0.7, Status.INVALID, "late by up to 200 ms in 60 of 60 seconds, which may be why"),
         (0.2, 1.2, Status.INVALID, "which may be why"),
         (0.2, 2.0, Status.FAIL, "this does not explain the fail"),
@@ -173,14 +175,29 @@ def test_of_a_run_of_an_earlier_version_it_is_not_known_when_the_relay_was_late(
 
 @pytest.mark.parametrize(
     ("refused", "seconds", "status"),
-    [(6, 2.0, Status.FAIL), (7, 2.0, Status.INVALID), (7, 0.02, Status.PASS)],
+    [(3, 2.0, Status.FAIL), (4, 2.0, Status.INVALID), (4, 0.02, Status.PASS)],
 )
 def test_a_fail_is_invalid_if_the_relay_had_no_sockets_for_a_thousandth_of_the_operations(
     refused: int, seconds: float, status: Status
 ) -> None:
     verdict = judge(response_time(), behind_relay(refused=refused, seconds=seconds))
     assert verdict.status is status
-    assert ("no socket or file descriptor for 7 connections" in verdict.reason) == (status is Status.INVALID)
+    assert ("no socket or file descriptor for 4 connections" in verdict.reason) == (status is Status.INVALID)
+
+
+def test_the_operations_of_other_users_do_not_make_a_lack_of_sockets_rare() -> None:
+    run = behind_relay(refused=9, outcome="status 500")
+    starts = np.arange(0, 60, 0.002)
+    run.table.record(samples_of(starts, np.full(len(starts), 0.02), region="Home"))
+    assert judge(dataclasses.replace(error_rate(0.01), scope=IN_ASIA), run).status is Status.INVALID
+    assert judge(error_rate(0.01), run).status is Status.FAIL
+
+
+@pytest.mark.parametrize(
+    ("criterion", "outcome"), [(error_rate(0.01), "timeout"), (throughput(49.0), "timeout")]
+)
+def test_a_short_lateness_of_the_relay_is_no_excuse_for_failures(criterion: Criterion, outcome: str) -> None:
+    assert judge(criterion, behind_relay(0.045, outcome=outcome)).status is Status.FAIL
 
 
 @pytest.mark.parametrize(("late", "refused"), [(0.2, 0), (0.0, 20)], ids=["late", "without sockets"])

@@ -2,11 +2,11 @@
 
 - If the relay has no free socket or file descriptor, it resets connections of users. Then every
   fail that rests on operations of its users is invalid.
-- In seconds in which the relay is late, it delays operations like a busy machine. So a fail stands
-  if it would stand on such a machine (`contended`). This rule does not apply if the relay was late
-  for as long as the drain of the run.
+- In seconds in which the relay is late by `RELAY_LATE` or more, it delays operations like a busy
+  machine. So a fail stands if it would stand on such a machine (`contended`). This rule does not
+  apply if the relay was late for as long as the drain of the run.
 - A fail on the time of one operation also stands if it remains with a higher limit. This limit
-  includes the longest delay that the relay can have added.
+  includes the longest delay that the relay can have added. A shorter lateness matters only here.
 - A proven leak of another tenant's data always stands (`proves_leak`).
 
 The connections of users without a region do not pass through the relay, nor do database queries.
@@ -21,13 +21,13 @@ import numpy.typing as npt
 
 from loadkit.criterion import Criterion, Family, ScopeKind
 from loadkit.judging.contended import stands
-from loadkit.judging.evidence import Case, Evidence
+from loadkit.judging.evidence import EVERYTHING, Case, Evidence
 from loadkit.judging.families import FamilyRules
 from loadkit.judging.finding import Finding
 from loadkit.judging.machine import Contention
 from loadkit.judging.messages import proves_leak
 from loadkit.recording.health_bounds import OUT_OF_DESCRIPTORS, RELAY_LATE
-from loadkit.recording.timing import ACQUIRE, CONNECT, QUERY, RECONNECT, WORKFLOW
+from loadkit.recording.timing import ACQUIRE, CONNECT, OPERATION, QUERY, RECONNECT, WORKFLOW
 from loadkit.recording.worker_second import SENT
 from loadkit.units import format_seconds
 from loadkit.verdict import Status, Window
@@ -62,7 +62,7 @@ def check_relay_fault(
     if not _passes_relay(criterion, evidence):
         return finding
     refused = int(relay.get("out_of_descriptors", 0))
-    if refused > OUT_OF_DESCRIPTORS.invalid.fixed * sum(each.count(SENT) for each in run.worker_seconds):
+    if refused > OUT_OF_DESCRIPTORS.invalid.fixed * _operations(criterion, evidence):
         sentence = (
             f"the network relay of the regions had no socket or file descriptor for {refused:,} connections"
         )
@@ -71,23 +71,32 @@ def check_relay_fault(
         return finding.become(Status.INVALID, sentence)
     window = finding.window or evidence.whole
     late = _lateness(relay, evidence.whole)[window.start : window.end]
-    if not late.any():
+    is_one_time = criterion.measure.family == Family.TIME and criterion.measure.timing not in _OF_SEVERAL
+    is_limited = is_one_time and criterion.comparison.is_upper
+    longest, is_late = float(late.max(initial=0.0)), late >= RELAY_LATE
+    if not is_late.any() and not (longest and is_limited):
         return finding
-    longest, is_late = float(late.max()), late > 0
+    is_late = is_late if is_late.any() else late > 0
     sentence = (
         f"the network relay of the regions was late by up to {format_seconds(longest)} in {int(is_late.sum())} of "
         f"{window.seconds} seconds"
     )
     case = Case(criterion, evidence, window, rules.corrects(criterion.measure.timing))
-    is_short = longest < run.plan.drain
+    is_short = RELAY_LATE <= longest < run.plan.drain
     if proves_leak(criterion, finding) or (is_short and stands(case, rules, Contention(is_late, sentence))):
         return finding.warned(f"{sentence}; this does not explain the fail")
-    is_one_time = criterion.measure.family == Family.TIME and criterion.measure.timing not in _OF_SEVERAL
-    if is_one_time and criterion.comparison.is_upper:
+    if is_limited:
         eased = replace(criterion, limit=criterion.limit + _WAITS * longest)
         if judged_by(eased).status is Status.FAIL:
             return finding.warned(f"{sentence}; this does not explain the fail")
     return finding.become(Status.INVALID, f"{sentence}, which may be why {finding.reason}")
+
+
+def _operations(criterion: Criterion, evidence: Evidence) -> int:
+    """The number of operations that a criterion covers; of all that were sent where none is known."""
+    scope = EVERYTHING if criterion.scope.kind is ScopeKind.INSTANCE else criterion.scope
+    own = int(evidence.traffic(scope, timing=OPERATION.key).size)
+    return own or sum(each.count(SENT) for each in evidence.run.worker_seconds)
 
 
 def _passes_relay(criterion: Criterion, evidence: Evidence) -> bool:

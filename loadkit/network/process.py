@@ -50,7 +50,7 @@ class RelayFigures:
     Lateness is the time by which bytes arrive later than over the stated network."""
     connections: int
     late: Mapping[int, float] = field(default_factory=dict)
-    """The longest lateness in seconds, by second of the system clock, from `RELAY_LATE` on."""
+    """The longest lateness in seconds, by second of the system clock, from `RELAY_NOTED` on."""
     out_of_descriptors: int = 0
     """Users' connections that the relays reset for lack of a socket or file descriptor.
 

@@ -19,7 +19,7 @@ from typing import cast
 
 from loadkit.drivers.network import kind_of
 from loadkit.network.delays import Direction
-from loadkit.recording.health_bounds import RELAY_LATE
+from loadkit.recording.health_bounds import RELAY_NOTED
 from loadkit.target import NetworkPath
 from loadkit.users.pacer import Alarm, on_grid
 
@@ -34,7 +34,7 @@ _RESET = struct.pack("ii", 1, 0)
 _BACKLOG = 4096
 _LATE_STEP, _LATE_STEPS = 0.0001, 10_000
 """Resolution of the lateness in seconds, and the number of its steps."""
-_LOOKS = 0.1
+_LOOKS = 0.05
 """Seconds between two checks that the event loop still runs."""
 
 
@@ -50,7 +50,7 @@ class DueTimes:
         self._late = [0] * (_LATE_STEPS + 1)
         self._alarm = alarm_of(self._ring)
         self.late: dict[int, float] = {}
-        """By second of the system clock: the longest lateness in seconds, from `RELAY_LATE` on."""
+        """By second of the system clock: the longest lateness in seconds, from `RELAY_NOTED` on."""
 
     def add(self, due: float, line: "Line") -> None:
         """Wake a line at a moment."""
@@ -63,7 +63,7 @@ class DueTimes:
     def note(self, late: float) -> None:
         """Count a delivery by its lateness in seconds."""
         self._late[min(int(late / _LATE_STEP), _LATE_STEPS)] += 1
-        if late >= RELAY_LATE:
+        if late >= RELAY_NOTED:
             self.note_delay(late)
 
     def note_delay(self, late: float) -> None:
@@ -80,7 +80,7 @@ class DueTimes:
         while True:
             begun = monotonic()
             await asyncio.sleep(_LOOKS)
-            if (late := monotonic() - begun - _LOOKS) >= RELAY_LATE:
+            if (late := monotonic() - begun - _LOOKS) >= RELAY_NOTED:
                 self.note_delay(late)
 
     def lateness(self, quantile: float) -> float:
@@ -95,7 +95,7 @@ class DueTimes:
     def close(self) -> None:
         """Stop the timer; no further bytes are delivered."""
         self._alarm.close()
-        if self._heap and (late := monotonic() - self._heap[0][0]) >= RELAY_LATE:
+        if self._heap and (late := monotonic() - self._heap[0][0]) >= RELAY_NOTED:
             self.note_delay(late)
 
     def _ring(self) -> None:
@@ -127,8 +127,8 @@ class Line:
     def __init__(self, direction: Direction, due_times: DueTimes) -> None:
         self._direction = direction
         self._due_times = due_times
-        self._queue: deque[tuple[float, bytes]] = deque()
-        """Pairs of due time and bytes; empty bytes mark the end of the stream."""
+        self._queue: deque[tuple[float, bytes | None]] = deque()
+        """Pairs of due time and bytes. Empty bytes mark the end of the stream, and None a reset."""
         self._bytes = 0
         self._is_waiting = False
         """Will `wake` be called?"""
@@ -146,6 +146,20 @@ class Line:
             self._wait(due)
         if self._bytes > _WINDOW:
             self.source.hold_reading(True)
+
+    def take_reset(self) -> None:
+        """Queue a reset behind the bytes that were sent before it.
+
+        If the far end cannot take these bytes now, the reset overtakes them, because it needs no
+        room there.
+        """
+        if self.is_blocked:
+            self.sink.reset()
+            return
+        due = on_grid(self._direction.arrival(monotonic(), 0))
+        self._queue.append((due, None))
+        if not self._is_waiting:
+            self._wait(due)
 
     def wake(self, now: float) -> None:
         """Deliver what is due."""
@@ -165,6 +179,9 @@ class Line:
             due, data = queue.popleft()
             if is_on_time:
                 self._due_times.note(now - due)
+            if data is None:
+                sink.reset()  # blocks the line
+                break
             self._bytes -= len(data)
             sink.give(data)  # may block the line
         if self._bytes < _WINDOW // 2:
@@ -230,12 +247,12 @@ class _End(asyncio.Protocol):
         return True
 
     def connection_lost(self, _problem: Exception | None) -> None:
-        """See `asyncio.Protocol`. A reset ends both directions."""
+        """See `asyncio.Protocol`. A reset ends both directions, and travels behind the bytes."""
         self._open_ends.discard(self)
         is_ours, self._is_closed = self._is_closed, True
         self.inward.is_blocked = True
         if not is_ours:
-            self.other.reset()
+            self.outward.take_reset()
 
     def pause_writing(self) -> None:
         """See `asyncio.Protocol`."""

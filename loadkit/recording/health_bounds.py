@@ -22,13 +22,16 @@ __all__ = [
     "LOOP_LAG",
     "OUT_OF_DESCRIPTORS",
     "RELAY_LATE",
+    "RELAY_NOTED",
     "SENT",
     "Bound",
     "HealthCheck",
 ]
 
 RELAY_LATE = 0.05
-"""If a relay of regions is late by this many seconds, the delay can change a verdict."""
+"""If a relay of regions is late by this many seconds, it delays operations like a busy machine."""
+RELAY_NOTED = 0.005
+"""From this lateness on (seconds), it can be why a time is just above its limit."""
 
 
 @dataclass(frozen=True, slots=True)
