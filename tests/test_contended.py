@@ -355,6 +355,16 @@ def test_throughput_that_refusals_lower_is_no_effect_of_a_slow_machine(outcome, 
     assert judge(throughput(150, Comparison.IS_ABOVE), run).status is status
 
 
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_a_single_wrong_answer_does_not_explain_a_window_in_which_nobody_was_answered(wrong: int) -> None:
+    samples = list(operations(range(40, 50), "timeout"))
+    samples[500 : 500 + wrong] = [each._replace(outcome="status 404") for each in samples[500 : 500 + wrong]]
+    run = run_of(samples, plan_of(SECONDS), observations=busy_in(range(36, 56)))
+    verdict = judge(throughput(80, Comparison.NEVER_FALLS_BELOW), run)
+    assert verdict.status is INVALID
+    assert judge(throughput(80, Comparison.NEVER_FALLS_BELOW), replace(run, observations={})).status is FAIL
+
+
 def measured(name: str, busy: Sequence[int], reading: Reading = Reading.GAUGE) -> Observation:
     """A share of 90 % in some seconds, and else of 10 %."""
     values = during(busy, 0.9, 0.1)
@@ -400,6 +410,16 @@ def test_an_alert_that_fires_after_the_machine_was_busy_is_invalid(busy, status)
     criterion = grammar.criterion("no alert fires")
     alerts = replace(firing(40), name=grammar.observed_as(criterion.measure))
     assert judge(criterion, run_with((*busy_in(busy), alerts))).status is status
+
+
+def test_an_alert_that_fires_again_long_after_the_machine_was_busy_fails() -> None:
+    criterion = grammar.criterion("no alert fires")
+    first, again = firing(40), firing(110)
+    alive, alert = first.series
+    times = np.concatenate((alert.times, again.series[1].times))
+    both = replace(first, series=(alive, Series("HighLatency", times, np.ones(10))))
+    alerts = replace(both, name=grammar.observed_as(criterion.measure))
+    assert judge(criterion, run_with((*busy_in(range(20)), alerts))).status is FAIL
 
 
 def test_an_alert_that_did_not_fire_is_not_excused() -> None:

@@ -181,6 +181,23 @@ def test_a_service_so_slow_that_users_wait_makes_a_lull():
     assert "3 in a row" in verdict.reason
 
 
+@pytest.mark.parametrize("comparison", [STAYS, NEVER])
+def test_the_beginning_of_an_open_load_of_journeys_is_no_lull(comparison):
+    """Five journeys per second, each of which sends a request every 5 seconds, 20 times."""
+    starts = np.sort((np.arange(0, 310, 0.2)[:, None] + 5 * np.arange(20)).ravel())
+    starts = starts[starts < 310]
+    run = run_of(
+        samples_of(starts, np.full(len(starts), 0.02)),
+        plan_of(300, 10, 5, Model.JOURNEYS),
+        worker_seconds=worker_seconds_of(310, held=0, scheduled=5),
+    )
+    verdict = judge(error_rate(0.01, comparison), run)
+    assert (verdict.status, verdict.details["spells"]["over"]) == (Status.PASS, [])
+    case = Case(error_rate(0.01, comparison), Evidence(run), Window(10, 300))
+    assert thin(case.traffic.per_second()).any()
+    assert not find_lulls(case).any()
+
+
 def test_a_freeze_is_a_lull_of_each_label():
     starts, times = simulated(frozen(100.0, 120.0), thinking)
     labels = np.where(np.random.default_rng(2).uniform(size=len(starts)) < 0.1, REPORTS.name, "GET /")

@@ -221,6 +221,72 @@ def test_a_stall_of_the_generator_in_one_window_is_no_fail_of_the_service(until,
     assert expected in told
 
 
+def test_an_odd_window_before_the_disturbance_lets_no_slower_service_pass():
+    """A stall of 1.5 s before the kill; after it, all operations take twelve times as long as usual."""
+    starts = np.arange(190 * 100) / 100
+    times = np.where(starts < 70, 0.02, 0.25)
+    is_stalled = (starts >= 30) & (starts < 31.5)
+    times[is_stalled] = 31.52 - starts[is_stalled]
+    waiting = {30: 102} | dict.fromkeys(range(70, 190), 25)
+    seconds = [changed(each, in_flight=waiting.get(each.second, 2)) for each in worker_seconds_of(190)]
+    verdict = judge(
+        WITHIN_30, run_of(samples_of(starts, times), PLAN, worker_seconds=seconds, events=(KILL,))
+    )
+    assert verdict.status is Status.INCONCLUSIVE
+    assert re.search(
+        r"1 of \d+ five-second windows before an instance is killed were far worse", verdict.reason
+    )
+    assert "compared with the others, the service had not recovered within 30 s" in verdict.reason
+    times[starts >= 70] = 0.02
+    seconds = [changed(each, in_flight=102 if each.second == 30 else 2) for each in worker_seconds_of(190)]
+    recovered = run_of(samples_of(starts, times), PLAN, worker_seconds=seconds, events=(KILL,))
+    assert judge(WITHIN_30, recovered).status is Status.PASS
+
+
+def test_a_second_of_failures_before_the_disturbance_excuses_none_after_it():
+    assert judge(WITHIN_30, disturbed(failing=[40, *range(70, 190)])).status is Status.FAIL
+    assert judge(WITHIN_30, disturbed(failing=[40])).status is Status.PASS
+
+
+@pytest.mark.parametrize("per_second", [10, 100])
+def test_single_failures_among_few_operations_are_chance(per_second):
+    starts = np.arange(190 * per_second) / per_second
+    outcomes = np.where(np.isin(starts, [71.0, 103.0]), "refused", "ok").tolist()
+    run = run_of(
+        samples_of(starts, np.full(len(starts), 0.02), outcome=outcomes),
+        PLAN,
+        worker_seconds=worker_seconds_of(190),
+        events=(KILL,),
+    )
+    verdict = judge(WITHIN_30, run)
+    assert (verdict.status, verdict.measured) == (Status.PASS, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("at", "until", "status"), [(70.003, 100.9, Status.FAIL), (70.9, 100.9, Status.PASS)]
+)
+def test_the_time_counts_from_the_second_in_which_the_action_was_carried_out(at, until, status):
+    starts = np.arange(190 * 100) / 100
+    outcomes = np.where((starts >= at) & (starts < until), "refused", "ok").tolist()
+    run = run_of(
+        samples_of(starts, np.full(len(starts), 0.02), outcome=outcomes),
+        PLAN,
+        worker_seconds=worker_seconds_of(190),
+        events=(dataclasses.replace(KILL, at=at),),
+    )
+    assert judge(WITHIN_30, run).status is status
+
+
+@pytest.mark.parametrize(
+    ("until", "status", "measured"),
+    [(81, Status.PASS, 12.0), (82, Status.PASS, 12.0), (83, Status.FAIL, 15.0)],
+)
+def test_a_recovery_exactly_at_a_limit_between_two_windows_passes(until, status, measured):
+    within = grammar.recovery_within("the service recovers within 12 seconds", 12.0)
+    verdict = judge(within, disturbed(failing=range(70, until)))
+    assert (verdict.status, verdict.measured) == (status, measured)
+
+
 def test_the_timeline_is_kept_as_evidence():
     windows = judge(WITHIN_30, disturbed(slow=range(70, 75))).details["windows"]
     assert [window["is_good"] for window in windows[:3]] == [False, True, True]
@@ -304,6 +370,13 @@ def test_slow_windows_that_are_surely_more_than_a_twentieth_fail():
     verdict = judge(WITHIN_30, relapsing(slow=slow))
     assert verdict.status is Status.FAIL
     assert "10 of 48 five-second windows after the recovery were slow, and 5 % are allowed" in verdict.reason
+
+
+def test_slow_windows_that_surely_are_too_many_fail_also_if_failures_in_them_are_not_sure():
+    slow = [second for start in range(110, 310, 40) for second in range(start, start + 10)]
+    verdict = judge(WITHIN_30, relapsing(slow=slow, share=0.05, failing=slow))
+    assert verdict.status is Status.FAIL
+    assert "10 of 48 five-second windows after the recovery were slow" in verdict.reason
 
 
 def test_slow_windows_that_may_be_chance_are_inconclusive_and_say_how_much_longer():

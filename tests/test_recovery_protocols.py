@@ -266,6 +266,13 @@ def test_what_the_clock_may_be_off_by_is_no_lateness():
 
 
 @pytest.mark.parametrize("kind", ["requests", "queries", "messages", "connections"])
+def test_an_odd_window_before_the_disturbance_lets_not_fewer_connections_pass():
+    found = verdict(held=few(range(30, 35), 120) | few(range(70, SECONDS), 50))
+    assert found.status is UNKNOWN
+    assert "five-second windows before an instance is killed were far worse than the others" in found.reason
+    assert verdict(held=few(range(30, 35), 120)).status is PASS
+
+
 def test_a_run_of_one_kind_is_judged_by_it_alone(kind):
     found = judge(WITHIN_30, mixed(has=(kind,)))
     assert (found.status, found.measured) == (PASS, 0.0)

@@ -63,6 +63,22 @@ def test_the_plans_own_kill_excuses_one_restart_after_it_and_none_before():
     assert unasked_restarts(run_with(scraped((-2, 60), restarted=30), failed)) is not None
 
 
+def test_an_action_restarts_no_instance_that_started_before_it_although_a_scrape_shows_both_later():
+    times = START + np.array([3.0, 18.0, 33.0, 48.0])
+    births = {
+        name: np.where(times > START + 20, START + born, START - 60)
+        for name, born in (("metrics-1", 15.0), ("metrics-2", 22.0))
+    }
+    series = tuple(Series(name, times, each) for name, each in births.items())
+    for seen in (series, series[:1]):
+        verdict = unasked_restarts(run_with(Observation("restarts", Reading.GAUGE, "", seen, 15.0), KILL))
+        assert verdict is not None
+        assert verdict.reason == "Restarted unasked: metrics-1 after 33 s."
+    assert (
+        unasked_restarts(run_with(Observation("restarts", Reading.GAUGE, "", series[1:], 15.0), KILL)) is None
+    )
+
+
 def test_a_scrape_without_a_value_is_no_restart():
     observation = scraped((-2, 60))
     observation.series[0].values[30] = np.nan

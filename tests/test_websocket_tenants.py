@@ -6,6 +6,7 @@ import time
 import pytest
 
 from loadkit.drivers.websocket.failures import ConnectionClosed
+from loadkit.recording.exact import own_canary
 from loadkit.recording.messages import FOREIGN, MESSAGES_RECEIVED, MESSAGES_SEARCHED
 from loadkit.target import Account, Secret
 from tests.websocket_user import met
@@ -114,6 +115,25 @@ def test_a_canary_that_two_fragments_divide_is_found():
         await connection.close()
 
     assert met(handler, receive, target=OURS).count(FOREIGN) == 1
+
+
+def test_the_reason_of_a_close_is_searched():
+    async def handler(connection):
+        await connection.close(1008, f"only for {GLOBEX.canary.reveal()}")
+
+    assert met(handler, receive, target=OURS).count(FOREIGN) == 1
+
+
+@pytest.mark.parametrize("use", [subscribe, subscribe_first, receive, ask])
+@pytest.mark.parametrize("as_text", [True, False])
+def test_that_a_user_received_the_canary_of_its_tenant_is_noted_once(use, as_text):
+    messages = texts(*[ACME.canary] * 3)
+    if use is ask:
+        messages = texts(ACME.canary, GLOBEX.canary, ACME.canary)
+    sent = messages if as_text or use is ask else [each.encode() for each in messages]
+    handler = sends(*sent, after_one=use in {ask, subscribe_first})
+    assert met(handler, use, target=OURS).count(own_canary("acme")) == 1
+    assert met(sends("{}"), receive, target=OURS).count(own_canary("acme")) == 0
 
 
 def test_ones_own_messages_are_no_hit():

@@ -157,8 +157,9 @@ def _has_enough_unexplained_failures(case: Case) -> bool:
     is_explained = np.isin(outcome, waited) | (np.isin(outcome, may_have_waited) & (bucket >= index(_LONG)))
     unexplained = float(count[(outcome != 0) & ~is_explained].sum())
     if math.isnan(allowed):
-        succeeded = float(count[outcome == 0].sum())
-        return unexplained > 0 and succeeded + unexplained >= criterion.limit * window.seconds
+        succeeded, needed = float(count[outcome == 0].sum()), criterion.limit * window.seconds
+        # These failures make the difference: neither the successes nor what waited would do.
+        return float(count.sum()) - unexplained < needed <= succeeded + unexplained
     return unexplained > allowed * max(1.0, float(count.sum()))
 
 
@@ -171,8 +172,11 @@ def _fires_without(case: Case, found: Contention) -> bool:
     causes = begin + np.flatnonzero(found.seconds)
     for series in observation.series:
         inside = series.times[(series.times >= begin) & (series.times <= begin + case.window.seconds)]
-        if series.instance == LIFE_SIGN or not len(inside):
+        if series.instance == LIFE_SIGN:
             continue
-        if not ((causes <= inside[0]) & (causes >= inside[0] - _LOOKS_BACK)).any():
-            return True
+        # After a longer gap between its samples, the alert fired again.
+        gap = 2 * max(observation.scrape_interval, 1.0)
+        for start in inside[np.diff(inside, prepend=-np.inf) > gap]:
+            if not ((causes <= start) & (causes >= start - _LOOKS_BACK)).any():
+                return True
     return False

@@ -7,7 +7,7 @@ before.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loadkit.judging.evidence import EVERYTHING, Evidence
+from loadkit.judging.statistics import bounds as bounds_of_share
 from loadkit.judging.statistics import is_surely_above
 from loadkit.recording.histogram import FAILED, middles, quantiles_of_each
 from loadkit.recording.messages import CONNECTIONS, FILLED, MISSING, TAIL_LOST
@@ -61,6 +62,9 @@ _STALL = 1.0
 _USUAL = 0.95
 """The share of the windows before the disturbance that count as usual, because five-second values
 vary more than values over minutes."""
+_ODD, _FAR, _LEAST_USUAL = 2, 2.0, 3
+"""Up to two windows before the disturbance are odd if their times or numbers in flight are more than
+twice those of the others. At least three others must remain."""
 _HELD = 0.98
 """The ratio of the connections before the disturbance that must be open in a good window."""
 
@@ -88,6 +92,8 @@ class Spell:
     `_planned`). In bounds, the fewest."""
     slow: float = 0
     """The number of operations that took longer than the bound of p95, failed ones included."""
+    chance: float = 0.0
+    """In bounds: the highest error rate that the failures before the disturbance can show, 0-1."""
 
     def is_slow(self, bounds: "Spell") -> bool:
         """Is p95 above its bound, and surely so?
@@ -104,11 +110,12 @@ class Spell:
     def is_failing(self, bounds: "Spell") -> bool:
         """Is the error rate above its bound, and surely above its value before the disturbance?
 
-        A few failures among few operations can be chance if the error rate before was similar.
+        A few failures among few operations can be chance. The operations before the disturbance
+        show an error rate only with an uncertainty, also if none of them failed.
         """
         if not self.begun:
             return bounds.begun > 0
-        before = min(bounds.failed / max(bounds.begun, 1), bounds.error_rate)
+        before = min(bounds.chance, bounds.error_rate)
         return self.error_rate > bounds.error_rate and surely_too_many([self], before)
 
     def is_within(self, bounds: "Spell") -> bool:
@@ -194,6 +201,8 @@ class Course:
     windows: Windows
     doubt: str = ""
     """The reason why its times are not known, so that it cannot pass; "" if they are known."""
+    without_odd: "Course | None" = None
+    """The same course without the odd windows before the disturbance; None if there are none."""
 
 
 def courses(evidence: Evidence, cause: Disturbance | None) -> list[Course]:
@@ -208,12 +217,52 @@ def courses(evidence: Evidence, cause: Disturbance | None) -> list[Course]:
     for kind in (*present, *([_CONNECTIONS] if held else []), *([] if present or held else [_REQUESTS])):
         doubt = evidence.latency_doubt if kind is _MESSAGES else ""
         before = _before(evidence, cause, _windows(evidence, kind, kind is first, math.inf))
-        bounds = _bounds(evidence, kind, before)
-        windows = _windows(evidence, kind, kind is first, math.inf if bounds is None else bounds.p95)
-        found.append(Course(kind, tuple(before), bounds, windows, doubt))
+        course = _course(evidence, kind, kind is first, before, doubt)
+        usual = _without_odd(before)
+        if course.bounds is not None and len(usual) < len(before):
+            course = replace(
+                course, without_odd=_course(evidence, kind, kind is first, usual, doubt, _LEAST_USUAL + 1)
+            )
+        found.append(course)
     # A kind that began after the disturbance cannot be compared.
     known = [each for each in found if any(spell.begun for spell in each.before)]
     return known or found
+
+
+def _course(
+    evidence: Evidence,
+    kind: Kind,
+    has_in_flight: bool,
+    before: Sequence[Spell],
+    doubt: str,
+    fewest: int = IN_A_ROW,
+) -> Course:
+    bounds = _bounds(evidence, kind, before, fewest)
+    windows = _windows(evidence, kind, has_in_flight, math.inf if bounds is None else bounds.p95)
+    return Course(kind, tuple(before), bounds, windows, doubt)
+
+
+def _without_odd(before: Sequence[Spell]) -> Sequence[Spell]:
+    """The windows before the disturbance without up to two that are far worse than all others.
+
+    The bounds rest on the worst of few windows. So a single stall before the disturbance would let
+    a service pass that is many times slower after it. One stall can be in two windows. The last
+    window is kept: the bounds leave it out anyway.
+    """
+    considered = before[:-1]
+    if len(considered) < _LEAST_USUAL + _ODD:
+        return before
+    odd: set[int] = set()
+    for far, more, of in (
+        (_FAR, _INEXACT, lambda spell: spell.p95 if spell.begun else 0.0),
+        (_FAR, _WHOLE, lambda spell: spell.in_flight),
+        (_TIMES, 0.0, lambda spell: 1 / spell.level if spell.level else math.inf),
+    ):
+        values = [of(spell) for spell in considered]
+        highest_usual = sorted(values)[-_ODD - 1]
+        odd |= {place for place, value in enumerate(values) if value > far * highest_usual + more}
+    rest = [spell for place, spell in enumerate(before) if place not in odd]
+    return rest if len(rest) > _LEAST_USUAL else before
 
 
 def _windows(evidence: Evidence, kind: Kind, has_in_flight: bool, bound: float) -> Windows:
@@ -262,7 +311,7 @@ def overload_before(evidence: Evidence, cause: Disturbance) -> list[str]:
     ]
 
 
-def _bounds(evidence: Evidence, kind: Kind, before: Sequence[Spell]) -> Spell | None:
+def _bounds(evidence: Evidence, kind: Kind, before: Sequence[Spell], fewest: int) -> Spell | None:
     """The bounds of a good window: 1.2 times the usual values in the steady window before.
 
     Nineteen of twenty five-second windows before the disturbance do not exceed the usual value. One
@@ -272,8 +321,10 @@ def _bounds(evidence: Evidence, kind: Kind, before: Sequence[Spell]) -> Spell | 
     The level has a lower bound: the lowest usual value, minus its distance from the median. For
     connections, the bound is at most 98 % of the lowest usual value. For messages, it is at most
     1/1.2 of that value, because messages arrive at random.
+
+    `fewest`: with fewer windows, the result is None.
     """
-    if len(before) < IN_A_ROW:
+    if len(before) < fewest:
         return None
     # The disturbance also affects operations that were already in flight, so the last window does
     # not count.
@@ -281,7 +332,8 @@ def _bounds(evidence: Evidence, kind: Kind, before: Sequence[Spell]) -> Spell | 
     clock = float((evidence.run.facts.get("clock") or {}).get("uncertainty", 0.0))
     p95 = _usual([spell.p95 for spell in before if spell.begun] or [math.inf])
     in_flight = _usual([spell.in_flight for spell in before])
-    failed, begun = (each / len(before) for each in sums(before))
+    all_failed, all_begun = sums(before)
+    failed, begun = all_failed / len(before), all_begun / len(before)
     levels = [spell.level for spell in before]
     lowest = -_usual([-level for level in levels])
     share = _HELD if kind is _CONNECTIONS else 1 / _TIMES
@@ -293,6 +345,7 @@ def _bounds(evidence: Evidence, kind: Kind, before: Sequence[Spell]) -> Spell | 
         begun,
         failed,
         max(0.0, min(share * lowest, 2 * lowest - float(np.median(levels)))),
+        chance=bounds_of_share(all_failed, all_begun)[1],
     )
 
 

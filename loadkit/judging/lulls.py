@@ -13,6 +13,7 @@ from loadkit.criterion import Scope, ScopeKind
 from loadkit.judging.evidence import Case
 from loadkit.judging.spells import in_spells, thin
 from loadkit.recording.traffic import Traffic
+from loadkit.workload.workload import Model
 
 __all__ = ["find_lulls", "waited_for"]
 
@@ -31,10 +32,13 @@ Booleans = npt.NDArray[np.bool_]
 def find_lulls(case: Case) -> Booleans:
     """The spell windows with under half the usual traffic because of the service; (windows,).
 
-    There are none if the planned load is not constant. The arrivals of an open load depend neither
-    on the service nor on the journeys. So a window with little traffic is a lull if the open
-    populations also have few arrivals in it. Otherwise, users of the closed populations must wait
-    for the service.
+    There are none if the planned load is not constant. Requests that arrive at a stated rate depend
+    on nothing else. So a window with little traffic is a lull if populations of such requests also
+    have few arrivals in it. Otherwise, users of the closed populations must wait for the service.
+
+    Open loads of journeys make no lull. Only the first request of a journey arrives at the stated
+    rate, so their traffic grows from the start of the load for as long as a journey takes. While
+    the service stalls, they still send requests, which show it.
     """
     arrivals = case.traffic.per_second()
     found = thin(arrivals)
@@ -43,7 +47,8 @@ def find_lulls(case: Case) -> Booleans:
     evidence, window = case.evidence, case.window
     populations = evidence.makers(case.criterion.scope) or evidence.run.plan.populations
     closed = [each.name for each in populations if each in evidence.closed]
-    if not closed:
+    stated = [each.name for each in populations if each.workload.model is Model.REQUESTS]
+    if len(stated) == len(populations):
         return found
     kept = slice(None) if case.kept is None else case.kept
 
@@ -52,11 +57,12 @@ def find_lulls(case: Case) -> Booleans:
         by_population = [evidence.traffic(scope, window, timing=case.timing) for scope in scopes]
         return Traffic.sum_of(by_population).per_second()[kept]
 
+    if not closed:
+        return found & thin(operations(stated)) if stated else np.zeros_like(found)
     waiting = np.sum([evidence.in_flight(window, name) for name in closed], axis=0)[kept]
     users = np.sum([evidence.held(window, name)[0] for name in closed], axis=0)[kept]
     is_waited_for = waited_for(arrivals, operations(closed), waiting, users)
-    open_ones = [each.name for each in populations if each.name not in closed]
-    return found & (is_waited_for | thin(operations(open_ones)) if open_ones else is_waited_for)
+    return found & (is_waited_for | thin(operations(stated)) if stated else is_waited_for)
 
 
 def waited_for(arrivals: Integers, operations: Integers, waiting: Floats, users: Floats) -> Booleans:

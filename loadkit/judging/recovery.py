@@ -1,7 +1,7 @@
 """Recovery: the time from a disturbance until the service is as good as before."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 
@@ -45,6 +45,27 @@ _SEVERITY = (Status.PASS, Status.INCONCLUSIVE, Status.FAIL)
 """The order of severity. Of several kinds, the most severe finding decides."""
 
 Booleans = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """The time after the disturbance."""
+
+    start: int
+    """Seconds since the run's start."""
+    end: int
+    excused: Booleans
+    """A window that contains one of these seconds counts as good; shape (`end` - `start`,)."""
+
+    def windows(self, course: Course, after: int = 0) -> list[Spell]:
+        """The windows of a course from some seconds after the disturbance on."""
+        assert course.bounds is not None
+        return [
+            _as_before(spell, course.bounds)
+            if self.excused[spell.start - self.start :][:LENGTH].any()
+            else spell
+            for spell in course.windows(self.start + after, self.end)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +125,11 @@ def find_recovery(case: Case) -> Finding:
     end of the load cut a relapse short. Other relapses are a warning.
 
     A window without operations is bad, unless operations are so rare that this is chance. If such
-    windows decide, the result is inconclusive.
+    windows decide, the result is inconclusive. It is also inconclusive if a kind passes only
+    because one or two windows before the disturbance were far worse than the others.
+
+    A recovery can also be complete exactly at the limit, between the starts of two windows. Times
+    are exact to half a second, because windows begin at whole seconds.
 
     A fail is judged again, and windows in which the load generator was overloaded then count as
     good. If it is no longer a fail, it is invalid. Windows with seconds that are not in `case.kept`
@@ -127,7 +152,7 @@ def find_recovery(case: Case) -> Finding:
     if problem := _disturbance_missing(run, cause):
         return problem
     began = max((event.at for event in run.events), default=cause.at)
-    start, end = math.ceil(max(began, cause.at) - 1e-9), math.floor(min(cause.end, run.ended_at) + 1e-9)
+    start, end = math.floor(max(began, cause.at) + 0.5), math.floor(min(cause.end, run.ended_at) + 1e-9)
     where = Window(start, max(end - start, 1), f"after {cause.what}")
     seen = [course for course in courses(evidence, cause) if course.bounds is not None]
     if not seen:
@@ -138,7 +163,8 @@ def find_recovery(case: Case) -> Finding:
             f"the load generator or its machine was overloaded: too little to compare with{overload and f' ({overload})'}",
         )
     excused = np.zeros(where.seconds, np.bool_) if case.kept is None else ~case.kept
-    judged = _judged_without(excused, case.criterion, seen, start, end, cause.what)
+    span = _Span(start, end, excused)
+    judged = [_judged(case.criterion, course, span, cause.what) for course in seen]
     found = _combined(case.criterion, judged, start, cause.what)
     found = found.warned(*_not_recovered_before(case, judged, start))
     found = replace(found, window=where)
@@ -150,30 +176,13 @@ def find_recovery(case: Case) -> Finding:
     if state.status == "ok":
         return found
     if found.status is Status.FAIL:
-        rest = _judged_without(excused | state.unhealthy, case.criterion, seen, start, end, cause.what)
+        span = replace(span, excused=excused | state.unhealthy)
+        rest = [_judged(case.criterion, course, span, cause.what) for course in seen]
         if all(each.finding.status is not Status.FAIL for each in rest):
             return found.become(Status.INVALID, f"{state.sentence}, which may be why {found.reason}")
     elif state.status == "invalid":
         return found.become(Status.INVALID, state.sentence)
     return found.warned(f"{state.sentence}; the verdict is the same without it")
-
-
-def _judged_without(
-    excused: Booleans, criterion: Criterion, seen: list[Course], start: int, end: int, what: str
-) -> list[_Judged]:
-    """Judge each kind; a window that contains an excused second counts as good.
-
-    `excused`: by second after the disturbance, shape (`seconds`,).
-    """
-    judged = []
-    for course in seen:
-        assert course.bounds is not None
-        windows = [
-            _as_before(spell, course.bounds) if excused[spell.start - start :][:LENGTH].any() else spell
-            for spell in course.windows(start, end)
-        ]
-        judged.append(_judged(criterion, course, course.bounds, windows, what))
-    return judged
 
 
 def _as_before(spell: Spell, bounds: Spell) -> Spell:
@@ -241,38 +250,58 @@ def _details(judged: _Judged) -> dict[str, object]:
     }
 
 
-def _judged(criterion: Criterion, course: Course, bounds: Spell, windows: list[Spell], what: str) -> _Judged:
-    """Judge one kind; a pass is inconclusive if its times are not known."""
-    found = _compared(criterion, course, bounds, windows, what)
+def _judged(criterion: Criterion, course: Course, span: _Span, what: str) -> _Judged:
+    """Judge one kind; a pass is inconclusive if its times or the time before are not sure."""
+    usual = course.without_odd
+    if usual is not None and course.bounds is not None and math.isinf(course.bounds.p95):
+        course, usual = usual, None
+    assert course.bounds is not None
+    windows, found = span.windows(course), _compared(criterion, course, span, what)
+    if found.status is Status.PASS and usual is not None:
+        strict = _compared(criterion, usual, span, what)
+        if strict.status is not Status.PASS:
+            odd = len(course.before) - len(usual.before)
+            found = found.become(
+                Status.INCONCLUSIVE,
+                f"{odd} of {len(course.before)} five-second windows before {what} were far worse than the others; "
+                f"compared with the others, {strict.reason}",
+            )
     if course.doubt and found.status is Status.PASS:
         found = found.become(Status.INCONCLUSIVE, course.doubt)
-    return _Judged(course, bounds, windows, found)
+    return _Judged(course, course.bounds, windows, found)
 
 
-def _compared(
-    criterion: Criterion, course: Course, bounds: Spell, windows: list[Spell], what: str
-) -> Finding:
+def _compared(criterion: Criterion, course: Course, span: _Span, what: str) -> Finding:
     """The finding of one kind; inconclusive if there is too little to compare with."""
-    kind, before = course.kind, course.before
+    kind, before, bounds = course.kind, course.before, course.bounds
+    assert bounds is not None
+    windows, at_limit = span.windows(course), list[Spell]()
+    if criterion.limit % LENGTH:
+        at_limit = span.windows(course, int(criterion.limit))
+    found = _recovered(criterion, kind, windows, bounds, what, at_limit)
     if math.isinf(bounds.p95):
+        if found.status is Status.FAIL:
+            return found
         share = format_ratio(float(np.mean([math.isinf(spell.p95) for spell in before])))
         return Finding(
             Status.INCONCLUSIVE,
             f"in {share} of the five-second windows before {what}, more than {format_ratio(1 - QUANTILE)} of the "
             f"{kind.name} failed, so there is no usual p95 to compare with",
         )
-    found = _recovered(criterion, kind, windows, bounds, what)
     none = sum(not spell.begun for spell in windows)
     # With n random arrivals per window on average, a window is empty with a probability of e⁻ⁿ.
     # Users who arrive in waves leave more windows empty.
     empty = max(float(np.mean([not spell.begun for spell in before])), math.exp(-bounds.begun))
     if not none or not _is_chance(none, len(windows), empty):
         return found
-    filled = [
-        spell if spell.begun else replace(_as_before(spell, bounds), in_flight=spell.in_flight)
-        for spell in windows
-    ]
-    if _recovered(criterion, kind, filled, bounds, what).status is found.status:
+    filled, filled_at_limit = (
+        [
+            spell if spell.begun else replace(_as_before(spell, bounds), in_flight=spell.in_flight)
+            for spell in each
+        ]
+        for each in (windows, at_limit)
+    )
+    if _recovered(criterion, kind, filled, bounds, what, filled_at_limit).status is found.status:
         return found
     return found.become(
         Status.INCONCLUSIVE,
@@ -310,22 +339,32 @@ def _disturbance_missing(run: Run, cause: Disturbance) -> Finding | None:
     return Finding(Status.INCONCLUSIVE, f'the run ended ({run.ended}) before "{cause.what}"')
 
 
-def _recovered(criterion: Criterion, kind: Kind, windows: list[Spell], bounds: Spell, what: str) -> Finding:
+def _recovered(
+    criterion: Criterion,
+    kind: Kind,
+    windows: list[Spell],
+    bounds: Spell,
+    what: str,
+    at_limit: Sequence[Spell] = (),
+) -> Finding:
+    """The finding of one kind.
+
+    `at_limit`: the windows that begin at the limit; none if windows begin there anyway.
+    """
     good = [spell.is_within(bounds) for spell in windows]
     limit = criterion.limit
 
     def is_good(number: int) -> bool:
         """Are this window and the next five good, as far as they exist?"""
         row = slice(number, number + IN_A_ROW)
-        return (
-            all(good[row])
-            and not surely_too_many(windows[row], bounds.error_rate)
-            and not surely_too_slow(windows[row])
-        )
+        return _are_good(windows[row], bounds)
 
     first = next((number for number in range(len(good) - IN_A_ROW + 1) if is_good(number)), None)
+    is_late = first is None or first * LENGTH > limit
+    if is_late and len(at_limit) >= IN_A_ROW and _are_good(at_limit[:IN_A_ROW], bounds):
+        return _lasting(limit, kind, windows[0].start, at_limit, float(int(limit)), bounds, what)
     if first is not None:
-        return _lasting(limit, kind, windows, first, bounds, what)
+        return _lasting(limit, kind, windows[0].start, windows[first:], float(first * LENGTH), bounds, what)
     # A recovery in time must start within the limit. It is ruled out if a bad window follows each
     # possible start.
     in_time = range(int(limit // LENGTH) + 1)
@@ -342,6 +381,15 @@ def _recovered(criterion: Criterion, kind: Kind, windows: list[Spell], bounds: S
         Status.INCONCLUSIVE,
         f"the load held for {format_seconds(len(windows) * LENGTH)} after {what}, too short to see six good windows of "
         f"five seconds after {format_seconds(limit)}; {format_seconds(more)} more would decide it",
+    )
+
+
+def _are_good(row: Sequence[Spell], bounds: Spell) -> bool:
+    """Are some windows good, each and together?"""
+    return (
+        all(spell.is_within(bounds) for spell in row)
+        and not surely_too_many(row, bounds.error_rate)
+        and not surely_too_slow(row)
     )
 
 
@@ -362,9 +410,23 @@ def _slow_share(name: str, windows: list[Spell], bounds: Spell) -> str:
     )
 
 
-def _lasting(limit: float, kind: Kind, windows: list[Spell], first: int, bounds: Spell, what: str) -> Finding:
-    """The finding of a service that recovered at window `first`: was it in time, did it last?"""
-    seconds, after = float(first * LENGTH), windows[first:]
+def _lasting(
+    limit: float, kind: Kind, began: int, after: Sequence[Spell], seconds: float, bounds: Spell, what: str
+) -> Finding:
+    """The finding of a service that recovered some seconds after the disturbance: was it in time?
+
+    Did it last, too?
+
+    Args:
+        limit: the limit of the criterion in seconds.
+        kind: the kind of traffic.
+        began: when the disturbance began, in seconds since the run's start.
+        after: the windows from the recovery on.
+        seconds: from the disturbance until the recovery.
+        bounds: the bounds of a good window.
+        what: the disturbance in words.
+
+    """
     when = f"{format_seconds(seconds)} after {what}" if seconds else f"immediately after {what}"
     in_time = Finding(
         Status.PASS if seconds <= limit else Status.FAIL,
@@ -377,7 +439,6 @@ def _lasting(limit: float, kind: Kind, windows: list[Spell], first: int, bounds:
     weighed = _weigh(kind, relapses, after, bounds)
     if not relapses and weighed is None:
         return in_time
-    began = windows[0].start
     clauses = [_relapse(kind, relapse, bounds, began) for relapse in relapses]
     more = f"; and {len(clauses) - _SHOWN} more" if len(clauses) > _SHOWN else ""
     found = in_time
@@ -393,41 +454,41 @@ def _lasting(limit: float, kind: Kind, windows: list[Spell], first: int, bounds:
 
 
 def _weigh(
-    kind: Kind, relapses: list[list[Spell]], after: list[Spell], bounds: Spell
+    kind: Kind, relapses: list[list[Spell]], after: Sequence[Spell], bounds: Spell
 ) -> tuple[Status, str, list[Spell]] | None:
     """The status, the reason and the relapse to name; None if nothing prevents a pass.
 
-    `after`: all windows after the recovery.
+    All that surely fails comes first. `after`: all windows after the recovery.
     """
     longest, last = max(relapses, key=len, default=[]), relapses[-1] if relapses else []
     if len(longest) >= IN_A_ROW:
         return Status.FAIL, "", longest
     failed, begun = sums(after)
-    if failed > FAILED_SHARE * begun:
-        is_sure = surely_too_many(after, FAILED_SHARE)
-        did, may = kind.have_failed
-        reason = (
-            f"{format_ratio(failed / begun)} of all {kind.name} after the recovery {did}, "
-            f"and {format_ratio(FAILED_SHARE)} {may}"
-        )
-        advice = "" if is_sure else _advice(failed, begun, FAILED_SHARE, after)
-        status = Status.FAIL if is_sure else Status.INCONCLUSIVE
-        return status, reason + advice, max(relapses, key=_failed, default=[])
+    did, may = kind.have_failed
+    of_failures = (
+        f"{format_ratio(failed / max(begun, 1))} of all {kind.name} after the recovery {did}, "
+        f"and {format_ratio(FAILED_SHARE)} {may}"
+    )
+    worst = max(relapses, key=_failed, default=[])
+    if surely_too_many(after, FAILED_SHARE):
+        return Status.FAIL, of_failures, worst
     are_slow = np.array([spell.is_worse(bounds) for spell in after], np.float64)
     slow = int(are_slow.sum())
     # Slow windows often follow each other. Correlated windows are worth fewer independent ones.
     effect = persistence(are_slow)
     hits, size = slow / effect, len(after) / effect
     is_often = slow > max(1.0, _SLOW * len(after))
-    reason = (
+    of_windows = (
         f"{slow} of {len(after)} five-second windows after the recovery {kind.are_bad}, "
         f"and {format_ratio(_SLOW)} are allowed"
     )
     if is_often and bounds_of_share(hits, size)[0] > _SLOW:
-        return Status.FAIL, reason, longest
+        return Status.FAIL, of_windows, longest
     rest = [spell for spell in after if not spell.is_worse(bounds)]
     if surely_too_slow(rest):
         return Status.FAIL, _slow_share(f"{kind.name} after the recovery", rest, bounds), []
+    if failed > FAILED_SHARE * begun:
+        return Status.INCONCLUSIVE, of_failures + _advice(failed, begun, FAILED_SHARE, after), worst
     if last and last[-1] is after[-1]:
         more = format_seconds((IN_A_ROW - len(last)) * LENGTH)
         return (
@@ -436,11 +497,11 @@ def _weigh(
             last,
         )
     if is_often:
-        return Status.INCONCLUSIVE, reason + _advice(hits, size, _SLOW, after), longest
+        return Status.INCONCLUSIVE, of_windows + _advice(hits, size, _SLOW, after), longest
     return None
 
 
-def _advice(hits: float, size: float, share: float, after: list[Spell]) -> str:
+def _advice(hits: float, size: float, share: float, after: Sequence[Spell]) -> str:
     """The length of load that would decide the verdict, as the last clause of a reason."""
     growth = growth_to_decide(hits, size, share)
     if growth > LONGEST_ADVICE:

@@ -10,6 +10,8 @@ from loadkit.verdict import Status, Verdict
 __all__ = ["BIRTHS", "SENTENCE", "unasked_restarts"]
 
 SENTENCE = "no instance restarts"
+_APART = 2.0
+"""Seconds by which the clock of the service may be behind."""
 _NEAR = 60.0
 """Seconds after the end of an action within which the instances that it restarts have started."""
 
@@ -25,7 +27,7 @@ def unasked_restarts(run: Run) -> Verdict | None:
     if observation is None:
         return None
     restarts = sorted(
-        (float(moment) - run.started, series.instance)
+        (float(moment) - run.started, float(born) - run.started, series.instance)
         for series in (each.known for each in observation.series)
         for moment, born, before in zip(series.times[1:], series.values[1:], series.values[:-1], strict=True)
         if born != before
@@ -35,7 +37,7 @@ def unasked_restarts(run: Run) -> Verdict | None:
     unasked = _unasked(restarts, run.events, observation.scrape_interval)
     if not unasked:
         return None
-    restarted = ", ".join(f"{instance} after {format_seconds(at)}" for at, instance in unasked)
+    restarted = ", ".join(f"{instance} after {format_seconds(at)}" for at, _, instance in unasked)
     return Verdict(
         SENTENCE,
         Status.FAIL,
@@ -49,12 +51,16 @@ def unasked_restarts(run: Run) -> Verdict | None:
 
 
 def _unasked(
-    restarts: Iterable[tuple[float, str]], events: Iterable[Event], interval: float
-) -> list[tuple[float, str]]:
+    restarts: Iterable[tuple[float, float, str]], events: Iterable[Event], interval: float
+) -> list[tuple[float, float, str]]:
     """The restarts for which no action accounts.
 
+    An instance that had started before an action was not restarted by it. If several instances were
+    first scraped at the same moment, the one that started first uses the first action.
+
     Args:
-        restarts: the moment of the first scrape after each restart, and the instance; by time.
+        restarts: the moment of the first scrape after each restart, the moment of the start, and
+            the instance; by time.
         events: the actions.
         interval: seconds between scrapes; a scrape can show a restart this much later.
 
@@ -67,10 +73,10 @@ def _unasked(
         for _ in range(event.restarts)
     )
     unasked = []
-    for at, instance in restarts:
-        found = next((each for each in asked if each[1] <= at <= each[0]), None)
+    for at, born, instance in restarts:
+        found = next((each for each in asked if each[1] <= born + _APART and at <= each[0]), None)
         if found is None:
-            unasked.append((at, instance))
+            unasked.append((at, born, instance))
         else:
             asked.remove(found)
     return unasked

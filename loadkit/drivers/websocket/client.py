@@ -143,6 +143,7 @@ class WebSocketClient:
                 was_answered = failure.kind.startswith("status ")
                 operation.failed(failure.kind, failure.at, was_answered=was_answered)
                 meter.exchange = describe, exchange_format, path, sent, origin.trace, failure.answer
+                record.look_for_others(failure.answer, failure.at)
                 meter.count_shortage(failure.kind)
                 raise ConnectFailed(failure.kind) from None
             except asyncio.CancelledError:  # for the example of an attempt without an answer

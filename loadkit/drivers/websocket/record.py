@@ -92,6 +92,7 @@ class ConnectionRecord:
     def ended(self, ending: Ending) -> None:
         """Note that either side closed the connection, or that it failed."""
         self._hold(-1)
+        self.look_for_others(ending.reason, ending.at)
         self._sample(LIFETIME, ending.kind, self._opened_at, ending.at)
         if ending.kind != OK:
             self.count(DISCONNECTED + ending.kind)
@@ -108,7 +109,10 @@ class ConnectionRecord:
             self.record_example(ending.kind, ending.at, LIFETIME, exchange)
 
     def look_for_others(self, message: str | bytes, at: float) -> None:
-        """Search a message that arrived at `at` for the data of other tenants, and count a hit."""
+        """Search a message that arrived at `at` for the data of other tenants, and count a hit.
+
+        A refused handshake and the reason of a close count as messages.
+        """
         search = self.search
         if search is None:
             return
