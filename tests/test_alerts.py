@@ -70,6 +70,11 @@ def test_an_alert_that_was_firing_before_says_nothing():
     assert judged(FIRES, ("HighLatency", range(30, 60))).status is Status.INCONCLUSIVE
 
 
+def test_an_alert_whose_rule_is_evaluated_once_a_minute_was_firing_before():
+    within_30 = grammar.criterion('the "HighLatency" alert fires within 30 seconds')
+    assert judged(within_30, ("HighLatency", range(5, 90, 60))).status is Status.INCONCLUSIVE
+
+
 @pytest.mark.parametrize("criterion", [FIRES, NONE])
 def test_a_source_that_is_gone_is_inconclusive(criterion):
     assert judged(criterion, alive=range(-2, 45)).status is Status.INCONCLUSIVE

@@ -37,6 +37,20 @@ def test_a_run_is_observed_from_its_start_to_its_end() -> None:
     assert run.warnings == ()
 
 
+def test_an_instance_that_ended_before_the_run_does_not_count() -> None:
+    usual = scraped("CPU utilization", -2, 60)
+    ended = Series("metrics-0", START - np.array([25.0, 20.0]), np.array([0.5, 0.5]))
+    both = replace(usual, series=(*usual.series, ended))
+    run = a_run()
+    observe(run, FakeObserver({both.name: both}))
+    criterion = grammar.criterion("CPU utilization stays below 70% on every instance")
+    verdict = judge(criterion, Evidence(run))
+    assert verdict.status is Status.PASS, verdict.reason
+    gone = a_run()
+    observe(gone, FakeObserver({both.name: replace(usual, series=(ended,))}))
+    assert judge(criterion, Evidence(gone)).status is Status.INCONCLUSIVE
+
+
 @pytest.mark.parametrize(
     ("changes", "why"),
     [

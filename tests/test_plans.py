@@ -41,6 +41,13 @@ def test_the_index_of_a_subplan_is_not_that_of_the_scan():
     ]
 
 
+def test_rows_that_an_inexact_index_reads_in_vain_are_discarded_rows():
+    removed = {"Rows Removed by Filter": 5, "Rows Removed by Index Recheck": 4_995_000}
+    plan = scan("events", "Bitmap Heap Scan", **removed, **{"Actual Rows": 5_000, "Actual Loops": 2})
+    (found,) = read_plan("q", "", [{"Plan": plan}], RELATIONS).scans
+    assert (found.kept, found.removed) == (10_000, 9_990_010)
+
+
 @pytest.mark.parametrize("combined", ["BitmapAnd", "BitmapOr"])
 def test_a_bitmap_scan_has_the_indexes_of_its_bitmaps(combined):
     bitmap = {"Node Type": "Bitmap Index Scan", "Plan Rows": 1}

@@ -1,6 +1,7 @@
 """Prometheus as an observer, against a server that speaks its API."""
 
 import json
+import re
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,16 +31,24 @@ def matrix(*rows):
 
 
 @contextmanager
-def answering(rows_of, **beside):
-    """Answers each query with the rows that a function gives for it, and refuses it where they are None."""
+def answering(rows_of, rules=None, **beside):
+    """Answers each query with the rows that a function gives for it, and refuses it where they are None.
+
+    `rules`: its alerting rules; None if it does not tell them.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             parts = urlsplit(self.path)
+            if parts.path == "/api/v1/rules":
+                groups = [{"rules": [{"type": "alerting", **each} for each in rules or ()]}]
+                self.reply(rules, {"data": {"groups": groups}})
+                return
             found = rows_of(parts.path, {name: values[0] for name, values in parse_qs(parts.query).items()})
-            body = json.dumps(
-                {"status": "success", "data": {"resultType": "matrix", "result": found}, **beside}
-            ).encode()
+            self.reply(found, {"data": {"resultType": "matrix", "result": found}, **beside})
+
+        def reply(self, found, answer):
+            body = json.dumps({"status": "success", **answer}).encode()
             self.send_response(400 if found is None else 200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -254,6 +263,36 @@ def test_silence_of_alerts_is_no_problem_and_that_of_the_source_is():
             "alerts"
         ]
     assert "failed to answer ALERTS" in refused.problem
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        (None, ""),
+        ([{"name": "Slow"}], ""),
+        ([{"name": "Slow", "health": "ok"}, {"name": "Down", "health": "err"}], ""),
+        ([], "has no alerting rule with a name like"),
+        ([{"name": "Slower"}], "has no alerting rule with a name like"),
+        ([{"name": "Slow", "health": "err", "lastError": "no such label\nx"}], 'rule "Slow" of Prometheus'),
+    ],
+)
+def test_without_an_alerting_rule_that_works_silence_shows_nothing(rules, words):
+    up = matrix(({"instance": "a"}, [(1, 1)]))
+    with prometheus({"up": up}, rules=rules) as (url, _):
+        observer = PrometheusObserver(Address(url), (), scrape_interval=1.0, alerts={"alerts:Slow": "Slow"})
+        problem = observer.observe(0, 10)["alerts:Slow"].problem
+    assert words in problem
+    assert bool(words) == bool(problem)
+
+
+def test_the_name_of_an_alert_is_escaped_for_promql():
+    up = matrix(({"instance": "a"}, [(1, 1)]))
+    with prometheus({"up": up}) as (url, asked):
+        observer = PrometheusObserver(
+            Address(url), (), scrape_interval=1.0, alerts={"alerts:": re.escape('High "p95" latency')}
+        )
+        observer.observe(0, 10)
+    assert 'alertname=~"High\\\\ \\"p95\\"\\\\ latency"}' in asked[-1][1]["query"]
 
 
 def scraped_until(last, again, moments):

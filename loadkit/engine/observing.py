@@ -7,7 +7,7 @@ from loadkit.errors import one_line
 from loadkit.observers.base import Observer
 from loadkit.observers.database import DatabaseFacts
 from loadkit.observers.lifespans import lifespans
-from loadkit.observers.observation import Observation
+from loadkit.observers.observation import LIFE_SIGN, Observation
 from loadkit.recording.run import BIRTHS, Run
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def observe(run: Run, observer: Observer) -> None:
         missing = {name: Observation.missing(name, problem) for name in observer.names}
         run.observations = {**missing, **run.observations}
         return
+    observations = {name: _of_run(observation, start) for name, observation in observations.items()}
     restarts = observations.get(BIRTHS)
     unseen = "" if restarts is None else restarts.problem or "; ".join(restarts.warnings)
     if unseen:
@@ -46,6 +47,21 @@ def observe(run: Run, observer: Observer) -> None:
             for name, observation in observations.items()
         }
     run.observations = {**observations, **run.observations}
+
+
+def _of_run(observation: Observation, start: float) -> Observation:
+    """An observation without the series that ended before the run.
+
+    Samples are asked for from two scrapes before the run, so an instance that had ended then still
+    has some. If all series ended, the source may have, so they stay. Alerts that fired before stay.
+    """
+    series = tuple(
+        each for each in observation.series if not len(each.known.times) or each.known.times[-1] >= start
+    )
+    is_of_alerts = any(each.instance == LIFE_SIGN for each in observation.series)
+    if is_of_alerts or not series or len(series) == len(observation.series):
+        return observation
+    return replace(observation, series=series)
 
 
 def observe_database(run: Run, observer: "PostgresObserver", writes: "Written") -> None:

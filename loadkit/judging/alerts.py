@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from loadkit.criterion import Criterion, Measure, Unit
 from loadkit.grammar import observed_as
@@ -15,7 +16,7 @@ from loadkit.units import format_seconds
 from loadkit.verdict import Status, Window
 from loadkit.workload.phases import disturbance
 
-__all__ = ["expected_since", "find_alert", "queries_of"]
+__all__ = ["expected_since", "find_alert", "queries_of", "samples_apart"]
 
 
 def queries_of(measure: Measure) -> tuple[str, ...]:
@@ -77,12 +78,10 @@ def _fires(criterion: Criterion, run: Run, observation: Observation) -> tuple[Fi
     end = min(start + limit, run.ended_at)
     where = Window(int(start), max(1, int(np.ceil(end)) - int(start)), f"after {since}")
     begin = run.started + start
-    firing = np.sort(
-        np.concatenate(
-            [np.empty(0), *(one.times for one in observation.series if one.instance.split(",")[0] == alert)]
-        )
-    )
-    earlier = firing[(firing < begin) & (firing > begin - 2 * observation.scrape_interval)]
+    times = [one.times for one in observation.series if one.instance.split(",")[0] == alert]
+    firing = np.sort(np.concatenate([np.empty(0), *times]))
+    apart = max((samples_apart(each, observation.scrape_interval) for each in times), default=0.0)
+    earlier = firing[(firing < begin) & (firing > begin - apart)]
     if len(earlier):
         return Finding(Status.INCONCLUSIVE, f'the "{alert}" alert was firing already before {since}'), where
     later = firing[firing >= begin]
@@ -137,6 +136,15 @@ def _none_fires(_: Criterion, run: Run, observation: Observation) -> tuple[Findi
         count,
         samples=where.seconds,
     ), where
+
+
+def samples_apart(times: npt.NDArray[np.float64], interval: float) -> float:
+    """Seconds between two samples of an alert (Unix seconds) above which it stopped firing.
+
+    Rules can be evaluated less often than targets are scraped, every `interval` seconds.
+    """
+    usual = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+    return max(2 * max(interval, 1.0), 1.5 * usual)
 
 
 def _stall(observation: Observation, begin: float, end: float) -> str:

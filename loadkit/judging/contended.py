@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from loadkit.criterion import Criterion, Family, Unit
 from loadkit.grammar import observed_as
+from loadkit.judging.alerts import samples_apart
 from loadkit.judging.collapse import collapse_of, last_seconds
 from loadkit.judging.connections import fails_without_causes
 from loadkit.judging.evidence import Case, Evidence
@@ -174,8 +175,7 @@ def _fires_without(case: Case, found: Contention) -> bool:
         inside = series.times[(series.times >= begin) & (series.times <= begin + case.window.seconds)]
         if series.instance == LIFE_SIGN:
             continue
-        # After a longer gap between its samples, the alert fired again.
-        gap = 2 * max(observation.scrape_interval, 1.0)
+        gap = samples_apart(inside, observation.scrape_interval)
         for start in inside[np.diff(inside, prepend=-np.inf) > gap]:
             if not ((causes <= start) & (causes >= start - _LOOKS_BACK)).any():
                 return True

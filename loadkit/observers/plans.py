@@ -11,6 +11,8 @@ __all__ = ["Relation", "read_plan"]
 
 _LITERAL = re.compile(r"'(?:[^']|'')*'(?:::[\w\" \[\]]+)?")
 _WORD = re.compile(r"\"?\b([A-Za-z_]\w*)\b\"?")
+_REMOVED = ("Rows Removed by Filter", "Rows Removed by Index Recheck")
+"""The figures of rows that a scan read and discarded. A lossy index, such as BRIN, has the second."""
 _DETAILS = (
     "Index Cond",
     "Recheck Cond",
@@ -96,7 +98,7 @@ def _scans(node: Mapping[str, Any], relations: Mapping[str, Relation]) -> Iterat
             index=index,
             filter=condition,
             kept=None if loops is None else round(node.get("Actual Rows", 0) * loops),
-            removed=None if loops is None else round(node.get("Rows Removed by Filter", 0) * loops),
+            removed=None if loops is None else round(sum(node.get(each, 0) for each in _REMOVED) * loops),
             columns=_columns(found_by, relation.columns),
         )
     # A scan of a table can have subplans, such as those of a policy for row-level security.

@@ -1,6 +1,7 @@
 """Prometheus: raw scrapes of named measures, and free PromQL."""
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -108,6 +109,18 @@ class PrometheusObserver:
             )
 
         @cache
+        def rules() -> list[Mapping[str, Any]] | None:
+            """The alerting rules; None if the source does not tell them."""
+            path = f"{self._url.reveal()}/api/v1/rules"
+            try:
+                groups = session.get(path, params={"type": "alert"}, timeout=_TIMEOUT).json()["data"][
+                    "groups"
+                ]
+                return [each for group in groups for each in group["rules"] if each["type"] == "alerting"]
+            except Exception:  # some sources have no rules of their own, such as a store of others' samples
+                return None
+
+        @cache
         def newest_scrapes() -> dict[float, float]:
             rows = evaluated_as_is(_NEWEST_SCRAPE)
             return {float(at): float(newest) for row in rows for at, newest in row["values"]}
@@ -122,7 +135,7 @@ class PrometheusObserver:
             for promql in self._queries:
                 yield self._evaluated(promql, evaluated)
             for name, names in self._alerts.items():
-                yield self._alerts_of(name, names, scrapes)
+                yield self._alerts_of(name, names, scrapes, rules)
             for name, promql in self._hosts.items():
                 yield replace(self._evaluated(promql, evaluated, "instance"), name=name, unit="ratio")
 
@@ -174,12 +187,16 @@ class PrometheusObserver:
             problem=problem,
         )
 
-    def _alerts_of(self, name: str, names: str, scrapes: Query) -> Observation:
+    def _alerts_of(
+        self, name: str, names: str, scrapes: Query, rules: Callable[[], list[Mapping[str, Any]] | None]
+    ) -> Observation:
         """The alerts that were firing, by name, and a series that shows when the source worked.
 
-        That series distinguishes "no alert fired" from "no data".
+        That series distinguishes "no alert fired" from "no data". Without a rule that works, no
+        alert can fire.
         """
-        query = f'ALERTS{{alertstate="firing",alertname=~"{names}"}}'
+        quoted = names.replace("\\", "\\\\").replace('"', '\\"')
+        query = f'ALERTS{{alertstate="firing",alertname=~"{quoted}"}}'
         alive, problem = self._ask("up", "", scrapes)
         moments = np.unique(np.concatenate([one.times for one in alive] or [np.empty(0)]))
         series = [Series(LIFE_SIGN, moments, np.ones(len(moments)))]
@@ -190,6 +207,8 @@ class PrometheusObserver:
             ]
         except Exception as error:  # as in `_ask`
             problem = self._failure(query, error)
+        if not problem and (known := rules()) is not None:
+            problem = self._without_rule(names, known)
         return Observation(
             name=name,
             reading=Reading.GAUGE,
@@ -201,6 +220,20 @@ class PrometheusObserver:
             source=str(self._url),
             problem=problem,
         )
+
+    def _without_rule(self, names: str, rules: Iterable[Mapping[str, Any]]) -> str:
+        """The reason why no alert with such a name can fire; "" for none."""
+        try:
+            matching = [each for each in rules if re.fullmatch(names, each["name"])]
+        except re.error:  # Prometheus has other regular expressions
+            return ""
+        if not matching:
+            return f'Prometheus at {self._url} has no alerting rule with a name like "{names}"'
+        failed = next((each for each in matching if each.get("health") == "err"), None)
+        if failed is None:
+            return ""
+        why = str(failed.get("lastError") or "no reason given").splitlines()[0]
+        return f'the alerting rule "{failed["name"]}" of Prometheus at {self._url} failed: {why}'
 
     def _ask(self, text: str, per: str, query: Query) -> tuple[tuple[Series, ...], str]:
         """Return the series of a query, and the problem with them in one sentence.
