@@ -13,6 +13,7 @@ from loadkit.recording.deliveries import UNREACHED
 from loadkit.recording.messages import (
     CHECKED,
     CONNECTIONS,
+    CREATED_BEFORE,
     DISCONNECTED,
     DOUBLED,
     EARLIEST,
@@ -120,6 +121,10 @@ NOTHING_WRONG = dict.fromkeys((LOST, DOUBLE, ORDER, REACH), PASS)
         ({UNREADABLE: 9, MISSING: 9}, dict.fromkeys(NOTHING_WRONG, UNKNOWN)),
         ({UNREADABLE: 9, MISSING: 10}, {LOST: FAIL, DOUBLE: UNKNOWN, ORDER: UNKNOWN, REACH: UNKNOWN}),
         ({UNCLASSIFIED: 1}, {LOST: UNKNOWN, DOUBLE: UNKNOWN, REACH: UNKNOWN}),
+        (
+            {MISSING: 1100, FILLED: 1000, UNCLASSIFIED: 100},
+            {LOST: UNKNOWN, DOUBLE: UNKNOWN, REACH: UNKNOWN},
+        ),
     ],
 )
 def test_each_fault_flips_its_criteria_and_no_other(counts, flipped):
@@ -203,6 +208,13 @@ def test_a_row_of_another_tenant_is_no_message_of_another_tenant():
 
 
 # --- latency
+
+
+@pytest.mark.parametrize(("before", "status"), [(60, PASS), (61, UNKNOWN)])
+def test_the_latency_of_messages_that_were_created_before_the_run_is_not_known(before, status):
+    found = verdict(FRESH, run_with({CREATED_BEFORE: before}))
+    assert found.status is status
+    assert ("messages were created before the run" in found.reason) == (status is UNKNOWN)
 
 
 def test_latency_is_judged_on_messages_and_not_on_requests():
@@ -488,6 +500,30 @@ def test_the_fewest_connections_of_all_seconds_count():
     found = verdict(open_all, run_with(gauges=[dip]))
     assert found.status is FAIL
     assert "Only 99 connections were open in second 30" in found.reason
+
+
+def test_connections_that_drop_at_the_start_of_the_window_are_not_users_who_connect():
+    some = {CONNECTIONS: 90.0, LEAST_CONNECTIONS: 90.0}
+    dips = [(at, some) for at in range(10, 16)]
+    open_all = "at least 100 connections stay open"
+    assert verdict(open_all, run_with(seconds=70, plan=RAMPED, gauges=dips)).status is FAIL
+    late = [(at, some) for at in range(16)]
+    assert verdict(open_all, run_with(seconds=70, plan=RAMPED, gauges=late)).status is PASS
+    run = run_with(seconds=70, plan=RAMPED, gauges=late)
+    dropped = {**run.worker_seconds[12].counts, "connections": {f"{DISCONNECTED}closed 1006": 10}}
+    rows = list(run.worker_seconds)
+    rows[12] = dataclasses.replace(rows[12], counts=dropped)
+    assert verdict(open_all, dataclasses.replace(run, worker_seconds=rows)).status is FAIL
+
+
+def test_a_connection_that_the_error_of_a_journey_closed_is_no_fail_of_the_service():
+    dip = (30, {CONNECTIONS: 99.0, LEAST_CONNECTIONS: 99.0})
+    rare = {f"{JOURNEY_ERROR}the journey failed": 1, JOURNEYS: 1000, USERS: 100, WITH_ERRORS: 1}
+    assert (
+        verdict("at least 100 connections stay open", run_with(rare, gauges=[dip])).status is Status.INVALID
+    )
+    more = (30, {CONNECTIONS: 98.0, LEAST_CONNECTIONS: 98.0})
+    assert verdict("at least 100 connections stay open", run_with(rare, gauges=[more])).status is FAIL
 
 
 def test_users_may_take_a_moment_to_connect_and_not_the_whole_time():

@@ -141,6 +141,15 @@ def test_ones_own_messages_are_no_hit():
     assert [meeting.count(each) for each in (MESSAGES_SEARCHED, FOREIGN)] == [50, 0]
 
 
+def test_a_message_that_the_journey_could_not_read_was_not_searched():
+    async def look(meeting):
+        meeting.user.checks_tenants()
+        await subscribe(meeting)
+
+    meeting = met(sends(message(ACME.canary), "no JSON", message(ACME.canary, 1)), look)
+    assert [meeting.count(each) for each in (MESSAGES_RECEIVED, MESSAGES_SEARCHED)] == [3, 2]
+
+
 def test_without_canaries_nothing_was_searched_unless_the_journey_looks():
     async def look(meeting):
         meeting.user.checks_tenants()

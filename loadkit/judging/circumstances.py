@@ -303,13 +303,24 @@ def mistaken(criterion: Criterion, evidence: Evidence, rules: FamilyRules, findi
 
     Such a journey did not produce the stated load, and the service did not cause this. Rare errors
     (`are_rare`) are only a warning. If they could break a pass, `_with_hidden` has already made it
-    inconclusive. Errors are only a warning beside a proven leak too (`proves_leak`).
+    inconclusive. A fail of open connections is invalid if the errors closed those that are missing.
+    Errors are only a warning beside a proven leak too (`proves_leak`).
     """
     if finding.status is Status.NOT_JUDGED or not rules.rests_on_operations or not evidence.journey_errors:
         return finding
     if are_rare(evidence.run.worker_seconds):
         if evidence.journey_errors in finding.reason:
             return finding
+        if finding.status is Status.FAIL and criterion.measure.family == Family.CONNECTIONS:
+            errors = sum(
+                number
+                for each in evidence.run.worker_seconds
+                for named in each.counts.values()
+                for name, number in named.items()
+                if name.startswith(JOURNEY_ERROR)
+            )
+            if (finding.measured or 0.0) + errors >= criterion.limit:
+                return finding.become(Status.INVALID, evidence.journey_errors)
         return finding.warned(f"{evidence.journey_errors}; errors of journeys are too rare to matter")
     if proves_leak(criterion, finding):
         return finding.warned(f"{evidence.journey_errors}; this does not explain the fail")

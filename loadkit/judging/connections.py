@@ -159,8 +159,9 @@ def find_connections(case: Case) -> Finding:
     """Judge the fewest connections that were open at one moment of the steady window.
 
     A user connects when it arrives. So the judged time begins when the number of open connections
-    reaches the limit, at most a time-out after the window's start. The last second of the load does
-    not count. Each worker records the fewest connections of each second. Their sum can be too low,
+    reaches the limit for the first time, at most a time-out after the window's start. If connections
+    dropped before that, the judged time begins with the window. The last second of the load does not
+    count. Each worker records the fewest connections of each second. Their sum can be too low,
     because workers need not have the fewest at the same moment.
     """
     criterion, evidence, window = case.criterion, case.evidence, case.window
@@ -172,6 +173,10 @@ def find_connections(case: Case) -> Finding:
     patience = min(math.ceil(evidence.run.plan.timeout), window.seconds - 1)
     reached = np.flatnonzero(least[: patience + 1] >= criterion.limit)
     begin = int(reached[0]) if len(reached) else 0
+    earlier = Window(0, window.start, window.phase)
+    was_reached = window.start > 0 and (evidence.total(LEAST_CONNECTIONS, earlier) >= criterion.limit).any()
+    if was_reached or not _drops(evidence).isdisjoint(range(window.start, window.start + begin)):
+        begin = 0
     lower, upper = float(least[begin:].min()), float(at_ends[begin:].min())
     second = window.start + begin + int(np.argmin(least[begin:]))
     where = Window(window.start + begin, window.seconds - begin, window.phase)

@@ -32,6 +32,7 @@ from loadkit.judging.statistics import CONFIDENCE, fewest_to_show
 from loadkit.judging.times import find_time
 from loadkit.recording.histogram import BUCKETS, FAILED
 from loadkit.recording.messages import (
+    CREATED_BEFORE,
     DOUBLED,
     FILLED,
     FOREIGN,
@@ -69,6 +70,9 @@ Integers = npt.NDArray[np.int64]
 
 _FEWEST_DELIVERED = 0.5
 """The least ratio of delivered to expected messages at which latency can be judged."""
+_BEFORE = 0.01
+"""The largest ratio of messages that may have been created before the run. They are not among the
+judged ones."""
 _ALONE = 0.1
 """The largest ratio of users without a shared state. Above it, shared states are not tested."""
 _EXAMPLES = 3
@@ -99,7 +103,8 @@ class Accounting:
         table, count = evidence.run.table, evidence.count
         series = [label_series(label, MESSAGE) for label in table.labels(MESSAGE)]
         _, outcome, sums = table.totals(series, 0, 1 << 22)
-        # A message that could not be read leaves a gap in its stream, although it arrived.
+        # A message that could not be read leaves a gap in its stream, although it arrived. So does
+        # one that came too late to be classified.
         unread = count(UNREADABLE) + _reader_errors(evidence)
         untold, unknown = count(UNCLASSIFIED), count(TAIL_UNKNOWN)
         missing = max(count(MISSING) - count(FILLED), 0) + count(TAIL_LOST)
@@ -116,9 +121,9 @@ class Accounting:
             received=int(sums[outcome == 0, 0].sum()),
             doubled=count(DOUBLED),
             disordered=count(OUT_OF_ORDER),
-            lost=max(missing - unread, 0),
+            lost=max(missing - unread - untold, 0),
             filled=count(FILLED),
-            unknown=unknown + min(missing, unread),
+            unknown=unknown + min(missing, unread + untold),
             doubts=tuple(doubts),
         )
 
@@ -374,7 +379,19 @@ def find_time_of_any(case: Case) -> Finding:
 
 def _unknown_times(case: Case) -> str:
     """The reason why the times of messages cannot be judged; "" if they can."""
-    return case.evidence.latency_doubt or _undelivered(case)
+    return case.evidence.latency_doubt or _created_before(case.evidence) or _undelivered(case)
+
+
+def _created_before(evidence: Evidence) -> str:
+    """A clause if too many messages were created before the run, according to their times."""
+    received = Accounting.of(evidence).received
+    before = evidence.count(CREATED_BEFORE)
+    if before <= _BEFORE * received:
+        return ""
+    return (
+        f"{before:,} of {received:,} messages were created before the run, according to their times; the clock of an "
+        "instance may be wrong"
+    )
 
 
 def _undelivered(case: Case) -> str:

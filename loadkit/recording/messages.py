@@ -20,6 +20,7 @@ __all__ = [
     "CONNECTIONS",
     "DISCONNECTED",
     "DOUBLED",
+    "CREATED_BEFORE",
     "EARLIEST",
     "EARLY",
     "FILLED",
@@ -109,6 +110,8 @@ UNREADABLE = "messages unreadable"
 """Messages whose stream, number or time could not be read."""
 READER = "the reader of messages (subscribe)"
 """The start of the sentences about errors in the code that reads messages."""
+CREATED_BEFORE = "messages created before the run"
+"""Messages whose creation time is before the start of the run."""
 EARLY = "messages before their creation"
 """Messages that arrived before their own creation time, because the clocks differ. Their latency is
 0."""

@@ -25,6 +25,7 @@ from loadkit.recording.labels import (
 from loadkit.recording.messages import (
     BYTES_RECEIVED,
     CONNECTIONS,
+    CREATED_BEFORE,
     EARLIEST,
     EARLY,
     LEAST_CONNECTIONS,
@@ -406,6 +407,8 @@ class Recorder:
         if not is_finite.all():
             population.counts[UNREADABLE] += int(np.count_nonzero(~is_finite))
             messages, owners = messages[is_finite], owners[is_finite]
+        if before := int(np.count_nonzero(messages[:, 0] < self._clock.origin)):
+            population.counts[CREATED_BEFORE] += before
         is_early = messages[:, 0] > messages[:, 1]
         if is_early.any():
             population.counts[EARLY] += int(np.count_nonzero(is_early))

@@ -29,7 +29,8 @@ _FAR = 4 * GRID
 
 A deadline further away gets an alarm on the grid first, until shortly before the deadline."""
 _MOST_QUEUED = 256
-"""Most messages that wait for the journey; at this number, the socket is no longer read."""
+"""Most messages that wait for the journey. At this number, the socket is no longer read. With a
+subscription, it is read, and the oldest waiting message is dropped."""
 
 _NOTHING: "deque[Received]" = deque()
 """The queue that all connections without waiting messages share; nothing is added to it."""
@@ -378,7 +379,11 @@ class Connection(asyncio.Protocol):
         self.queue.append((message, self._now))
         if self._waiter is not None:
             self._wake()
-        if len(self.queue) >= _MOST_QUEUED and not self.is_paused and answer is None:
+        if self._subscription is not None:
+            # Its messages must be read on, so the oldest of the others has to go.
+            if len(self.queue) > _MOST_QUEUED:
+                self.queue.popleft()
+        elif len(self.queue) >= _MOST_QUEUED and not self.is_paused and answer is None:
             self.is_paused = True
             self._transport.pause_reading()
 

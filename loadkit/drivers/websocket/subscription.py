@@ -242,12 +242,14 @@ class Subscription:
         try:
             stamp = self._read(message)
         except ValueError:
+            self._not_searched()
             self.unreadable += 1
             if self._begun_log() is not None:
                 self._meter.recorder.counts[UNREADABLE] += 1
                 self._exemplify(UNREADABLE, message)
             return
         except Exception as error:
+            self._not_searched()
             self._count_code_error(error)
             return
         if stamp is None:
@@ -272,6 +274,12 @@ class Subscription:
             self._columns.extend((moment, self.now, size))
             if self.now - moment > self._slow_from:
                 self._note_slow(moment, message, stream, number)
+
+    def _not_searched(self) -> None:
+        """Note that the reader, which looks for other tenants' data, did not read a message."""
+        record, meter = self.record, self._meter
+        if record is not None and record.search is None and meter.checks_messages and record.is_recorded:
+            meter.recorder.messages_searched -= 1
 
     def _begun_log(self) -> MessageLog | None:
         """The log of its messages; None before the user is recorded for the first time."""
