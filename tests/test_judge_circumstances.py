@@ -276,6 +276,31 @@ def test_a_fail_that_comes_from_unhealthy_seconds_alone_is_invalid():
     assert "without those seconds the verdict would be pass instead of" in verdict.reason
 
 
+def test_an_event_loop_that_stands_still_is_at_fault_in_all_seconds_before_it_continues():
+    frozen = closed_run(freeze=(100.0, 120.0))
+    assert judge(response_time(comparison=NEVER), unhealthy(frozen, [120], delay=20.0)).status is INVALID
+    assert judge(response_time(comparison=NEVER), closed_run(freeze=(100.0, 120.0))).status is FAIL
+    later = unhealthy(closed_run(freeze=(100.0, 120.0)), [200], delay=20.0)
+    assert judge(response_time(comparison=NEVER), later).status is FAIL
+
+
+def test_a_bad_window_without_a_fault_of_the_generator_stays_a_fail():
+    """Without the faulty seconds, the other seconds would form windows in which it does not show."""
+    random = np.random.default_rng(1)
+    starts = np.sort(random.uniform(0, 300, 30_000))
+    is_slow = (starts // 10 == 6) & (random.uniform(size=len(starts)) < 0.1)
+    run = run_of(samples_of(starts, np.where(is_slow, 1.0, 0.02)), plan_of(300))
+    assert judge(response_time(comparison=NEVER), run).status is FAIL
+    assert judge(response_time(comparison=NEVER), unhealthy(run, range(20, 25))).status is FAIL
+
+
+def test_times_in_the_bucket_of_the_limit_are_too_close_for_any_length():
+    starts = np.arange(0, 300, 0.01)
+    verdict = judge(response_time(), run_of(samples_of(starts, np.full(len(starts), 0.4999)), plan_of(300)))
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "too close to the limit" in verdict.reason
+
+
 def test_a_fail_that_the_generators_lateness_makes_is_invalid():
     random = np.random.default_rng(1)
     starts = np.sort(random.uniform(0, 60, 6000))
@@ -358,17 +383,24 @@ def test_throughput_that_the_generator_did_not_offer_is_invalid():
     assert judge(throughput(150), run).status is INVALID
 
 
-def closed_and_late(late):
-    """100 users of 0.9 s thinking and 0.1 s service; the generator sends each request too late by `late` seconds."""
+def closed_and_late(late, users=100):
+    """Users of 0.9 s thinking and 0.1 s service; the generator sends each request too late by `late` seconds."""
     random = np.random.default_rng(1)
-    starts = np.sort(random.uniform(0, 300, int(300 * 100 / (1 + late))))
+    starts = np.sort(random.uniform(0, 300, int(300 * users / (1 + late))))
+    if users < 10:
+        starts = np.linspace(0, 299.9, len(starts))
     run = run_of(
         samples_of(starts, np.full(len(starts), 0.1 + late), late=late),
         plan_of(300, model=Model.CLOSED),
-        worker_seconds=worker_seconds_of(300, held=100),
+        worker_seconds=worker_seconds_of(300, held=users),
     )
     run.table.count(Kind.LATENESS, worker_series(0), starts, np.full(len(starts), late))
     return run
+
+
+def test_lateness_counts_also_where_it_takes_less_than_one_operation_of_a_second():
+    run = closed_and_late(0.09, users=5)
+    assert judge(throughput(4.85, Comparison.IS_ABOVE), run).status is INVALID
 
 
 @pytest.mark.parametrize(

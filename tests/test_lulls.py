@@ -198,6 +198,17 @@ def test_the_beginning_of_an_open_load_of_journeys_is_no_lull(comparison):
     assert not find_lulls(case).any()
 
 
+@pytest.mark.parametrize("comparison", [STAYS, NEVER])
+def test_the_rhythm_of_a_label_in_a_constant_open_load_is_no_lull(comparison):
+    """Two requests per second; one of three ten-second windows has no request of the label."""
+    starts = np.arange(0, 300, 0.5)
+    labels = np.where(starts % 30 < 20, REPORTS.name, "GET /").tolist()
+    run = run_of(samples_of(starts, np.full(len(starts), 0.02), labels), plan_of(300, level=2))
+    case = Case(error_rate(0.01, comparison, REPORTS), Evidence(run), WINDOW)
+    assert thin(case.traffic.per_second()).any()
+    assert not find_lulls(case).any()
+
+
 def test_a_freeze_is_a_lull_of_each_label():
     starts, times = simulated(frozen(100.0, 120.0), thinking)
     labels = np.where(np.random.default_rng(2).uniform(size=len(starts)) < 0.1, REPORTS.name, "GET /")

@@ -47,6 +47,27 @@ def test_what_did_arrive_in_a_stall_is_not_counted_twice():
     assert correct_omission(traffic, [Stall(20.0, 30.0)], 0, 0.5).corrected == 0
 
 
+def test_arrivals_that_vary_by_chance_were_not_prevented():
+    """Users who think for minutes arrive on during short stalls, two per second on average."""
+    starts = np.sort(np.random.default_rng(1).uniform(0, 6300, 12_600))
+    run = run_of(samples_of(starts, np.full(len(starts), 0.01)), plan_of(6300))
+    traffic = traffic_of(run, series_of(Scope(), run), Window(0, 6300))
+    stalls = [Stall(float(start), start + 10.0) for start in range(100, 6300, 210)]
+    assert correct_omission(traffic, stalls, 0, 0.5).corrected <= 0.08 * 20 * len(stalls)
+
+
+def test_a_stall_is_filled_for_a_rare_part_of_the_traffic_too():
+    """It is as long for the part as for the whole, although the part has no operation for seconds."""
+    whole = one_user([(20, 25)])
+    rare = np.arange(0, 60, 1.0)
+    rare = rare[(rare <= 20) | (rare >= 25)] + 0.5
+    run = run_of(samples_of(rare, np.full(len(rare), 0.01)), plan_of(60))
+    part = traffic_of(run, series_of(Scope(), run), Window(0, 60))
+    stalls = [Stall(20.01, 25.01)]
+    assert correct_omission(part, stalls, 0, 0.5).corrected == 0  # as if it had no other operations
+    assert correct_omission(part, stalls, 0, 0.5, whole=whole).corrected == pytest.approx(5, abs=1)
+
+
 def test_a_stall_counts_as_far_as_it_lies_in_the_window():
     whole = one_user([(0, 20)])
     run_window = whole.only(np.arange(60) >= 10)

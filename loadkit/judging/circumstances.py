@@ -17,6 +17,7 @@ from loadkit.judging.evidence import EVERYTHING, Case, Evidence
 from loadkit.judging.families import Basis, FamilyRules, time_limit
 from loadkit.judging.finding import Finding, listed, subject
 from loadkit.judging.messages import proves_leak
+from loadkit.judging.spells import is_over_beside
 from loadkit.judging.statistics import batch_edges, theil_sen
 from loadkit.recording.ending import EndingKind
 from loadkit.recording.health_bounds import LATENESS, LATENESS_OF_MEAN
@@ -424,6 +425,9 @@ def _healthy(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
     )
     if state.status == "ok":
         return finding
+    is_strict = finding.status is Status.FAIL and case.criterion.comparison.holds_always
+    if is_strict and case.kept is None and is_over_beside(finding.details, state.unhealthy):
+        return finding.warned(f"{state.sentence}; the verdict is the same without it")
     rest = _without(case, state.unhealthy)
     if rest is None:
         return finding.become(Status.INVALID, f"{state.sentence}, all the time")

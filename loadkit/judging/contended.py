@@ -34,6 +34,7 @@ from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.families import Basis, FamilyRules
 from loadkit.judging.finding import Finding
 from loadkit.judging.machine import Contention
+from loadkit.judging.spells import is_over_beside
 from loadkit.judging.window import longest_part
 from loadkit.observers.observation import LIFE_SIGN, Observation, Reading
 from loadkit.recording.histogram import index
@@ -109,6 +110,8 @@ def stands(case: Case, rules: FamilyRules, found: Contention) -> bool:
 
 def _fails_without(case: Case, rules: FamilyRules, found: Contention) -> bool:
     rest = ~found.after
+    if case.criterion.comparison.holds_always and is_over_beside(rules.find(case).details, found.after):
+        return True
     if rest.sum() < _LEAST_SECONDS:
         return False
     case = case.only(rest)

@@ -361,7 +361,10 @@ def _corrected(sources: _Sources, limit: float, cut: _Cut) -> Traffic:
         return Traffic.sum_of([_corrected(sources, limit, replace(cut, scope=scope)) for scope in scopes])
     traffic = sources.operations(cut, False)
     stalls = _stalls(run, cut.scope, cut.timing)
-    return correct_omission(traffic, stalls, cut.window.start, limit, _stuck(sources, limit, cut))
+    whole = None
+    if stalls and cut.scope.kind not in {ScopeKind.ALL, ScopeKind.POPULATION}:
+        whole = sources.operations(replace(cut, scope=EVERYTHING), False)
+    return correct_omission(traffic, stalls, cut.window.start, limit, _stuck(sources, limit, cut), whole)
 
 
 def _stuck(sources: _Sources, limit: float, cut: _Cut) -> list[StuckOperations]:

@@ -1,14 +1,15 @@
 """The health of the load generator: was the generator slow, rather than the service?"""
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from loadkit.recording import health_bounds
 from loadkit.recording.health_bounds import CHECKS, CHECKS_OF_MEAN, HealthCheck
-from loadkit.recording.histogram import middles, quantile_of, quantiles_of_each
+from loadkit.recording.histogram import lower_edges, middles, quantile_of, quantiles_of_each
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, worker_series
 from loadkit.recording.worker_second import (
@@ -36,6 +37,10 @@ Integers = npt.NDArray[np.int64]
 
 _BUSY = 10
 """Seconds over which processor time and sent operations are summed."""
+_STILL = 1.0
+"""Seconds of lag from which an event loop stood still."""
+_ALL_SECONDS = 1 << 22
+"""More seconds than any run has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +165,7 @@ def _measured(run: Run, window: Window) -> dict[str, _Measured]:
     clock_offset = [worker_second.clock_offset for worker_second in worker_seconds] or [0.0]
     skew = max(clock_offset) - min(clock_offset)
     return {
-        health_bounds.LOOP_LAG.name: _delays(run, Kind.LAG, window),
+        health_bounds.LOOP_LAG.name: _lags(run, window),
         health_bounds.LATENESS.name: _delays(run, Kind.LATENESS, window),
         health_bounds.LATENESS_OF_MEAN.name: _mean_delays(run, Kind.LATENESS, window),
         health_bounds.CPU.name: _Measured(float(cpu.max()), cpu),
@@ -210,6 +215,24 @@ def _delays(run: Run, kind: Kind, window: Window) -> _Measured:
     histogram = np.bincount(bucket, count).astype(np.int64)
     (each,) = quantiles_of_each(second, bucket, count, window.seconds, (0.99,))
     return _Measured(quantile_of(histogram, 0.99) or 0.0, np.nan_to_num(each))
+
+
+def _lags(run: Run, window: Window) -> _Measured:
+    """The 99th percentile of the lag of the event loops, in seconds.
+
+    A long lag is recorded when the loop continues. It applies to all seconds for which the loop
+    stood still.
+    """
+    measured = _delays(run, Kind.LAG, window)
+    workers = [worker_series(worker) for worker in range(run.workers)]
+    until, _, bucket, _ = run.table.select(Kind.LAG, workers, window.start, _ALL_SECONDS)
+    lags = lower_edges(bucket)
+    by_second = measured.by_second.copy()
+    for end, lag in zip(until[lags >= _STILL], lags[lags >= _STILL], strict=True):
+        first = max(0, int(end) - math.ceil(lag) - window.start)
+        still = slice(first, int(end) + 1 - window.start)
+        by_second[still] = np.maximum(by_second[still], lag)
+    return replace(measured, by_second=by_second)
 
 
 def _mean_delays(run: Run, kind: Kind, window: Window) -> _Measured:

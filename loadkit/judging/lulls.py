@@ -48,8 +48,6 @@ def find_lulls(case: Case) -> Booleans:
     populations = evidence.makers(case.criterion.scope) or evidence.run.plan.populations
     closed = [each.name for each in populations if each in evidence.closed]
     stated = [each.name for each in populations if each.workload.model is Model.REQUESTS]
-    if len(stated) == len(populations):
-        return found
     kept = slice(None) if case.kept is None else case.kept
 
     def operations(names: Iterable[str]) -> Integers:

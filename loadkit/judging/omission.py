@@ -204,15 +204,23 @@ def correct_omission(
     start: int,
     limit: float,
     stuck: Iterable[StuckOperations] = (),
+    whole: Traffic | None = None,
 ) -> Traffic:
     """The traffic of a closed load, with the arrivals that its stalls and stuck users prevented.
 
-    `stalls`: in seconds since the run's start; `start`: the window's start on the same clock;
-    `limit`: the criterion's limit in seconds, because a shorter gap cannot change the verdict. In a
-    gap, the correction subtracts operations that did arrive, and skips those that stuck users
+    In a gap, the correction subtracts operations that did arrive, and skips those that stuck users
     prevented. So no operation counts twice.
+
+    Args:
+        traffic: the operations.
+        stalls: in seconds since the run's start.
+        start: the window's start on the same clock.
+        limit: the criterion's limit in seconds, because a shorter gap cannot change the verdict.
+        stuck: the operations of users who wait for very long.
+        whole: the traffic whose stalls these are, if `traffic` is a part of it.
+
     """
-    corrected, filled = _fill(traffic, stalls, start, limit)
+    corrected, filled = _fill(traffic, stalls, start, limit, whole)
     counted = ~_is_within(np.arange(start, start + traffic.seconds, dtype=np.float64), filled)
     for each in stuck:
         moment, wait = each.prevented()
@@ -223,19 +231,29 @@ def correct_omission(
     return corrected
 
 
-def _fill(traffic: Traffic, stalls: Sequence[Stall], start: int, limit: float) -> tuple[Traffic, list[Stall]]:
-    """The traffic with the arrivals that stalls prevented, and the stalls that were long enough."""
+def _fill(
+    traffic: Traffic, stalls: Sequence[Stall], start: int, limit: float, whole: Traffic | None
+) -> tuple[Traffic, list[Stall]]:
+    """The traffic with the arrivals that stalls prevented, and the stalls that were long enough.
+
+    Arrivals vary by chance. So a second of a stall with more arrivals than usual makes up for one
+    with fewer. Otherwise, users who think for minutes would seem to be prevented.
+    """
     arrivals = traffic.per_second()
     begins = np.arange(traffic.seconds) + start
     stalled = np.zeros(traffic.seconds, np.bool_)
     for stall in stalls:
         if stall.seconds > limit:
             stalled |= (stall.start <= begins) & (begins + 1 <= stall.end)
-    usual = 0.0 if stalled.all() else float(np.median(arrivals[~stalled]))
-    if usual == 0:
+    if stalled.all():
+        return traffic, []
+    # The median of a rare part is often 0.
+    usual = float(np.median(arrivals[~stalled]) if whole is None else np.mean(arrivals[~stalled]))
+    rate = usual if whole is None else float(np.median(whole.per_second()[~stalled]))
+    if usual == 0 or rate == 0:
         return traffic, []
     # For random (Poisson) completions, the median of the times between them is ln 2 times the mean.
-    shortest = max(limit, _LONG * np.log(2) / usual)
+    shortest = max(limit, _LONG * np.log(2) / rate)
     filled = [stall for stall in stalls if stall.seconds > shortest]
     seconds: list[int] = []
     waits: list[float] = []
@@ -244,8 +262,10 @@ def _fill(traffic: Traffic, stalls: Sequence[Stall], start: int, limit: float) -
         first, last = stall.start - start, min(stall.end - start, float(traffic.seconds))
         for second in range(max(0, int(first)), int(np.ceil(last))):
             begin, end = max(first, float(second)), min(last, second + 1.0)
-            missing += min(usual * (end - begin), max(0.0, usual - arrivals[second]))
-            number = int(missing)
+            deficit = usual - arrivals[second]
+            if deficit > 0 or end - begin >= 1:
+                missing += min(usual * (end - begin), deficit)
+            number = max(0, int(missing))
             missing -= number
             moments = begin + (np.arange(number) + 0.5) / max(number, 1) * (end - begin)
             seconds += [second] * number

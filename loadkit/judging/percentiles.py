@@ -237,6 +237,8 @@ def examine_percentile(
     is_upper = criterion.comparison.is_upper
     sizes = edge_sizes if over < allowed else smaller_sizes
     growth = growth_to_decide(over * float(sizes[at_limit]), float(sizes[at_limit]), allowed)
+    if over > allowed and measured is not None and measured <= criterion.limit:
+        growth = math.inf  # the times are so close to the limit that they share its bucket
     if measured is not None:
         spread = _Spread.of(traffic, quantile, measured)
         upper = math.exp(min(math.log(measured) + spread.half_width(overall_size), FARTHEST))

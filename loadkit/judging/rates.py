@@ -307,8 +307,9 @@ def otherwise_sent(case: Case) -> Iterator[tuple[str, Case]]:
     if operations and held.sum():
         late = float(count @ lower_edges(bucket)) / operations
         share_late = late * operations / float(held.sum())
-        in_time = np.rint(traffic.completed / max(1 - share_late, 0.01)).astype(np.int64)
-        traffic = replace(traffic, completed=in_time)
+        # Sums are rounded, and not seconds: ten per second would never become 10.4.
+        in_time = np.rint(np.cumsum(traffic.completed) / max(1 - share_late, 0.01))
+        traffic = replace(traffic, completed=np.diff(in_time, prepend=0.0).astype(np.int64))
     yield "had it sent in time,", replace(case, chosen=traffic)
 
 

@@ -3,7 +3,9 @@
 The whole window may satisfy the criterion nevertheless.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,7 @@ __all__ = [
     "confidence_of_each",
     "dispersion",
     "in_spells",
+    "is_over_beside",
     "longest_stretch",
     "spell_starts",
     "surely_over",
@@ -100,6 +103,17 @@ class Spells:
         return (
             f"{self.number} of {len(self.over)} ten-second windows broke the limit{in_a_row}{lulls}{outage}"
         )
+
+
+def is_over_beside(details: Mapping[str, Any], marked: Booleans) -> bool:
+    """Is a window over the limit that has none of the marked seconds?
+
+    `details`: those of a finding; `marked`: by second of its window, shape (seconds,). Without the
+    marked seconds, the remaining seconds would form other windows, in which it may not show.
+    """
+    over = (details.get("spells") or {}).get("over", [])
+    is_clear = in_spells(marked.astype(np.int64)) == 0
+    return any(is_clear[number] for number in over if number < len(is_clear))
 
 
 def spell_starts(seconds: int) -> Integers:
