@@ -14,8 +14,16 @@ from loadkit.judging.evidence import Evidence
 from loadkit.observers.observation import Judged, Observation, Reading, Series
 from loadkit.recording.sample import OK, Sample
 from loadkit.recording.slices import Kind, worker_series
+from loadkit.recording.stalls import Stall
 from loadkit.recording.timing import QUERY, WORKFLOW
-from loadkit.recording.worker_second import JOURNEY_ERROR, JOURNEYS, MET_ERROR, USERS, WITH_ERRORS
+from loadkit.recording.worker_second import (
+    ALL_IN_USE,
+    JOURNEY_ERROR,
+    JOURNEYS,
+    MET_ERROR,
+    USERS,
+    WITH_ERRORS,
+)
 from loadkit.verdict import Status
 from loadkit.workload.plan import Action, Scaling
 from loadkit.workload.workload import Model, Stage
@@ -454,6 +462,20 @@ def test_a_wait_for_a_user_is_the_services_also_where_the_generator_was_warned_o
     verdict = judge(response_time(comparison=NEVER), frozen_open_load(pause))
     assert verdict.status is FAIL
     assert any("garbage collection" in warning for warning in verdict.warnings) is (pause > 0.02)
+
+
+def test_a_service_that_stood_still_while_all_accounts_were_in_use_fails():
+    run = frozen_open_load(0.001)
+    rows = [
+        dataclasses.replace(each, counts={"users": each.counts["users"] | {f"{ALL_IN_USE}accounts": 100}})
+        if 60 <= each.second < 68
+        else each
+        for each in run.worker_seconds
+    ]
+    run = dataclasses.replace(run, worker_seconds=rows)
+    assert judge(response_time(comparison=NEVER), run).status is INVALID
+    frozen = dataclasses.replace(run, stalls=(Stall(60.0, 68.0),))
+    assert judge(response_time(comparison=NEVER), frozen).status is FAIL
 
 
 def with_gauge(values, lagged, probes=()):

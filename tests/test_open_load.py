@@ -78,6 +78,54 @@ def test_a_fail_for_want_of_accounts_is_invalid(number, seconds, status):
 
 
 @pytest.mark.parametrize(
+    ("service", "status"),
+    [(after(1.0), Status.INVALID), (after(1.0, status_code=500), Status.FAIL)],
+    ids=["only dropped", "failed too"],
+)
+@pytest.mark.parametrize(
+    "sentence",
+    ["the error rate is below 1%", "availability is above 99%", "throughput is above 15 requests per second"],
+)
+def test_failures_for_want_of_accounts_are_invalid(service, status, sentence):
+    """Five users serve 5 of 20 requests per second, and the others are dropped."""
+    plan = open_plan(level=20, seconds=60, max_in_flight=30)
+    load = simulate(plan, service, target=Target("fake", "http://fake", accounts=accounts(5)))
+    assert load.operations(outcome="dropped") > 500
+    verdict = judge(grammar.criterion(sentence), run_of(load.table, plan, worker_seconds=load.worker_seconds))
+    assert verdict.status is status, verdict.reason
+    assert ("all accounts of this load were in use" in verdict.reason) == (status is Status.INVALID)
+
+
+@pytest.mark.parametrize(
+    ("think", "seconds", "status"),
+    [(Think(5, 5), 0.01, Status.INVALID), (Think(0, 0), 10.0, Status.FAIL), (Think(1, 1), 0.01, Status.PASS)],
+    ids=["they think", "they wait for the service", "there are enough"],
+)
+def test_arrivals_that_are_dropped_because_users_think_are_no_fail_of_the_service(think, seconds, status):
+    plan = open_plan(
+        journey="tests.sample_journeys:two_pages",
+        model=Model.JOURNEYS,
+        level=20,
+        seconds=60,
+        think=think,
+        max_in_flight=50,
+    )
+    load = simulate(plan, after(seconds))
+    verdict = judge(error_rate(0.01), run_of(load.table, plan, worker_seconds=load.worker_seconds))
+    assert verdict.status is status, verdict.reason
+    assert ("most of them were thinking" in verdict.reason) == (status is Status.INVALID)
+
+
+def test_a_request_that_fails_in_the_drain_takes_no_second_arrival():
+    """The backlog at the end is served in the drain by users whose journey fails each time."""
+    plan = open_plan(journey="tests.sample_journeys:two_pages", level=20, seconds=10, drain=600.0)
+    target = Target("fake", "http://fake", accounts=accounts(2))
+    load = simulate(plan, after(1.0, failure="timeout"), target=target)
+    scheduled = sum(each.count("scheduled") for each in load.worker_seconds)
+    assert load.operations() == scheduled > 150
+
+
+@pytest.mark.parametrize(
     ("accounts", "seconds", "shares"),
     [(accounts(5), 1.0, True), (accounts(1000), 1.0, False), ((), 1.0, False), (accounts(4), 0.001, False)],
     ids=["shared", "plenty", "none needed", "few, and one of them is always free"],

@@ -313,6 +313,26 @@ def test_what_gets_old_is_renewed_once_between_two_journeys_and_not_recorded():
     assert meeting.recorder.sent == 4
 
 
+def test_what_got_old_while_the_user_was_absent_is_renewed_before_its_first_operation():
+    async def come_back(user):
+        async def renew():
+            (await user.post("/renew")).raise_for_status()
+
+        @journey("work")
+        async def work(user, topic):
+            await user.get("/work")
+            raise UserFinished
+
+        user.renew_after(0.0, renew)
+        with pytest.raises(UserFinished):
+            await following(user, work)
+
+    meeting = meet(come_back)
+    assert paths(meeting) == ["/renew", "/work"]
+    (sample,) = meeting.recorder.requests.samples
+    assert (sample.label, sample.intended, sample.lateness) == ("GET /work", 0.0, 0.0)
+
+
 def test_no_operation_counts_the_time_of_a_renewal():
     meeting = meet(working_and_renewing, think=Think(0.9, 0.9))
     assert all(

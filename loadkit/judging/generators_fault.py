@@ -1,7 +1,10 @@
 """Fails that the load generator itself may have caused.
 
-A fail on times is invalid if arrivals waited for a user because the load had too few accounts. It
-stands if the times fail without these waits too. The rest is about connections.
+A fail on operations is invalid if arrivals waited for a user, or were dropped, because the load had
+too few accounts. A fail on times stands if the times fail without these waits too. A fail on failures
+or throughput stands if it does not come from such arrivals. Any fail stands if the service stood
+still while all accounts were in use: users of more accounts would have waited too. A fail is also
+invalid if arrivals were dropped because most users were thinking. The rest is about connections.
 
 A service closes a connection whose client does not read or answer for long enough. A client without
 a free socket cannot reconnect. The generator has a fault while one of its event loops stands still,
@@ -22,18 +25,30 @@ import numpy.typing as npt
 from loadkit.criterion import Criterion, Family
 from loadkit.judging.connections import ended_early, fails_without_causes
 from loadkit.judging.evidence import Case, Evidence
-from loadkit.judging.families import FamilyRules
+from loadkit.judging.families import Basis, FamilyRules
 from loadkit.judging.finding import Finding
 from loadkit.recording import health_bounds
 from loadkit.recording.histogram import lower_edges
 from loadkit.recording.messages import CONNECTIONS, LEAST_CONNECTIONS
 from loadkit.recording.slices import Kind, worker_series
-from loadkit.recording.worker_second import ALL_IN_USE, OUT_OF_DESCRIPTORS, SCHEDULED, WorkerSecond
+from loadkit.recording.timing import timing_of
+from loadkit.recording.traffic import series_of
+from loadkit.recording.worker_second import (
+    ALL_IN_USE,
+    ALL_PRESENT,
+    OUT_OF_DESCRIPTORS,
+    SCHEDULED,
+    WorkerSecond,
+)
 from loadkit.units import format_seconds
-from loadkit.verdict import Status
+from loadkit.verdict import Status, Window
 
 __all__ = ["check_accounts", "check_generator_fault"]
 
+_UNSERVED = frozenset({"dropped", "unfinished"})
+"""The outcomes of arrivals that no user served."""
+_LONG = 20
+"""A service stands still if no answer arrives for longer than this multiple of the usual time."""
 _STALL = 1.0
 """The shortest stall of an event loop in seconds. No service closes a connection for less."""
 _SOON = 5
@@ -71,30 +86,87 @@ def check_generator_fault(criterion: Criterion, evidence: Evidence, finding: Fin
 
 
 def check_accounts(criterion: Criterion, evidence: Evidence, rules: FamilyRules, finding: Finding) -> Finding:
-    """A fail on times is invalid if only the waits for free accounts explain it; see the module."""
-    if finding.status is not Status.FAIL or criterion.measure.family != Family.TIME:
+    """A fail is invalid if the load had too few users or accounts for it; see the module."""
+    if finding.status is not Status.FAIL or rules.basis is not Basis.OPERATIONS:
         return finding
     window = finding.window or evidence.whole
     population = None if len(evidence.run.plan.populations) == 1 else criterion.scope.population
 
-    def all_in_use(each: WorkerSecond) -> float:
-        chosen = each.counts.values() if population is None else [each.counts.get(population, {})]
-        return float(any(name.startswith(ALL_IN_USE) for named in chosen for name in named))
+    def seconds_with(start: str) -> Booleans:
+        """The seconds of the window in which a count with this start of its name is present."""
 
-    seconds = int(np.count_nonzero(evidence.per_second(all_in_use, window)))
-    if not seconds:
-        return finding
+        def has(each: WorkerSecond) -> float:
+            chosen = each.counts.values() if population is None else [each.counts.get(population, {})]
+            return float(any(name.startswith(start) for named in chosen for name in named))
+
+        return np.asarray(evidence.per_second(has, window) > 0)
+
     case = Case(criterion, evidence, window, rules.corrects(criterion.measure.timing))
+    present = seconds_with(ALL_PRESENT)
+    if present.any() and _passes_without_unserved(case):
+        return finding.become(
+            Status.INVALID,
+            f"arrivals were dropped in {int(present.sum())} of {window.seconds} seconds, because all users that may be "
+            "present were, and most of them were thinking; use fewer journeys per second, or shorter think times",
+        )
+    in_use = seconds_with(ALL_IN_USE)
+    # If the service stood still, users of more accounts would have waited for it too.
+    limit = criterion.limit if criterion.measure.family == Family.TIME else 0.0
+    usual = 1 / max(float(case.traffic.completed.mean()), 1e-9)
+    if not in_use.any() or _stood_still(evidence, window, in_use, max(limit, _STALL, _LONG * usual)):
+        return finding
+    sentence = (
+        f"arrivals waited for a user in {int(in_use.sum())} of {window.seconds} seconds, because all accounts of "
+        "this load were in use"
+    )
+    advice = "name more accounts, or let users share them (share_accounts = true)"
+    if criterion.measure.family != Family.TIME:
+        if not _passes_without_unserved(case):
+            return finding
+        return finding.become(Status.INVALID, f"{sentence}, which may be why {finding.reason}; {advice}")
     for condition, other in rules.other_ways(case):
         status = rules.find(other).status
         if status is not Status.FAIL:
             return finding.become(
                 Status.INVALID,
-                f"arrivals waited for a user in {seconds} of {window.seconds} seconds, because all accounts of "
-                f"this load were in use; {condition} the verdict would be {status.value} instead of fail; name "
-                "more accounts, or let users share them (share_accounts = true)",
+                f"{sentence}; {condition} the verdict would be {status.value} instead of fail; {advice}",
             )
     return finding
+
+
+def _passes_without_unserved(case: Case) -> bool:
+    """Would a criterion on failures or throughput be met if no arrival had lacked a user?
+
+    Of a criterion on times, this is not known, so it could be.
+    """
+    criterion, window = case.criterion, case.window
+    series = series_of(criterion.scope, case.evidence.run, timing_of(case.timing))
+    _, outcome, _, count = case.evidence.run.table.select(Kind.RESPONSE, series, window.start, window.end)
+    outcomes = case.evidence.run.table.outcomes
+    is_unserved = np.isin(outcome, [place for place, name in enumerate(outcomes) if name in _UNSERVED])
+    unserved, all_of_them = float(count[is_unserved].sum()), float(count.sum())
+    failed = float(count[outcome != 0].sum()) - unserved
+    if not unserved:
+        return False
+    match criterion.measure.family:
+        case Family.ERROR_RATE:
+            return failed <= criterion.limit * (all_of_them - unserved)
+        case Family.AVAILABILITY:
+            return failed <= (1 - criterion.limit) * (all_of_them - unserved)
+        case Family.THROUGHPUT:
+            is_lower = not criterion.comparison.is_upper
+            return is_lower and all_of_them - failed >= criterion.limit * window.seconds
+    return criterion.measure.family == Family.TIME
+
+
+def _stood_still(evidence: Evidence, window: Window, seconds: Booleans, longer: float) -> bool:
+    """Did the service stand still for longer than `longer` seconds in some of the marked seconds?"""
+    for stall in evidence.run.stalls:
+        if stall.seconds > longer:
+            first = max(0, int(stall.start) - window.start)
+            if seconds[first : max(first, math.ceil(stall.end) - window.start)].any():
+                return True
+    return False
 
 
 def _stands(case: Case, faults: Booleans) -> bool:

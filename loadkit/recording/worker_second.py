@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 __all__ = [
+    "ALL_PRESENT",
     "BLOCKED",
     "DROPPED",
     "HELD",
@@ -31,6 +32,9 @@ SENT = "sent"
 """Operations sent in the second."""
 BLOCKED = "blocked"
 """Operations that were due but had to wait, because all users were waiting for the service."""
+ALL_PRESENT = "all users present"
+"""The number of users that may be present. All of them were when an arrival was dropped, and most of
+them were not waiting for the service, but thinking."""
 ALL_IN_USE = "all in use: "
 """The start of the names that count the accounts of an open load, if all of them were in use while
 an arrival waited. The rest is the kind of accounts in words."""

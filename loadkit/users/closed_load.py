@@ -114,7 +114,7 @@ class ClosedLoad:
     async def _occupy(self, seat: _UserSlot, life: Lifecycle, present: Sequence[Stay], origin: float) -> None:
         """Keep a user in a seat during the planned stays."""
         recorder, pacer = self._recorder, self._context.pacer
-        preparing = self._preparing(life, origin, present[0].join)
+        preparing = self._preparing(life, origin, present[0].join, self._arrival_slots)
         earlier = 0
         try:
             for stay in present:
@@ -142,6 +142,7 @@ class ClosedLoad:
                     life.user.close()
                     earlier += 1
                     life = self._life(seat, earlier)
+                    # Users who replace others come one by one, and wait for nobody else.
                     preparing = self._preparing(life, origin, 0.0)
                 recorder.left(leave)
         finally:
@@ -149,7 +150,9 @@ class ClosedLoad:
                 preparing.cancel()
             life.user.close()
 
-    def _preparing(self, life: Lifecycle, origin: float, join: float) -> asyncio.Task[None] | None:
+    def _preparing(
+        self, life: Lifecycle, origin: float, join: float, slots: asyncio.Semaphore | None = None
+    ) -> asyncio.Task[None] | None:
         """The task of a user's preparation.
 
         None if there is nothing to prepare, because an ended task would stay in memory as long as
@@ -157,7 +160,7 @@ class ClosedLoad:
         """
         if self._arrive is None:
             return None
-        return asyncio.create_task(self._prepare(life, self._arrive, origin, join))
+        return asyncio.create_task(self._prepare(life, self._arrive, origin, join, slots))
 
     def _end_of_session(self, seat: _UserSlot, earlier: int, begin: float) -> float:
         """When a session that starts at `begin` ends; infinite if the plan states no sessions."""
@@ -169,11 +172,12 @@ class ClosedLoad:
         self._recorder.drawn[sessions_of(self._population.name)].append(seconds)
         return begin + seconds
 
-    async def _prepare(self, life: Lifecycle, arrive: Arrive, origin: float, join: float) -> None:
+    async def _prepare(
+        self, life: Lifecycle, arrive: Arrive, origin: float, join: float, slots: asyncio.Semaphore | None
+    ) -> None:
         if join > _HEAD_START:
             await self._context.pacer.until(origin + join - _HEAD_START)
-        async with self._arrival_slots:
-            await life.arrive(arrive)
+        await life.arrive(arrive, slots)
 
     def cut(self) -> None:
         """See `Lifecycle.cut`."""

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,18 @@ class Lifecycle:
         self._pace = pace
         user.meter.renew_if_due = self.renew_if_due
 
-    async def arrive(self, arrive: Arrive) -> None:
-        """Prepare (for example, log in) without recording; count a failure, and retry after 1 s."""
-        while await self.arrive_once(arrive) is not None:
+    async def arrive(self, arrive: Arrive, slots: AbstractAsyncContextManager[Any] | None = None) -> None:
+        """Prepare (for example, log in) without recording; count a failure, and retry after 1 s.
+
+        `slots`: limits concurrent attempts. A user who pauses does not occupy a slot. Otherwise, a
+        few users whose accounts are refused would keep out all others.
+        """
+        slots = nullcontext() if slots is None else slots
+        while True:
+            async with slots:
+                error = await self.arrive_once(arrive)
+            if error is None:
+                return
             await self._pacer.until(self.user.meter.now() + _ARRIVAL_PAUSE)
 
     async def arrive_once(self, arrive: Arrive) -> Exception | None:
@@ -89,6 +99,10 @@ class Lifecycle:
         function, arguments = journey.function, user.arguments
         idle = 0
         self._begin()
+        if user.renewal is not None:  # it can have expired while the user was absent
+            due = meter.intended
+            await self.renew_if_due()
+            meter.intended = due
         while True:
             meter.recorder.journeys += 1
             meter.began = meter.intended

@@ -12,7 +12,7 @@ from itertools import islice
 from loadkit.recording.examples import Example
 from loadkit.recording.sample import Sample
 from loadkit.recording.timing import REQUEST, timing_of
-from loadkit.recording.worker_second import ALL_IN_USE
+from loadkit.recording.worker_second import ALL_IN_USE, ALL_PRESENT
 from loadkit.users.accounts import AccountKind, AccountPool, UsedBefore
 from loadkit.users.arrival_queue import FEWEST_FREE, ArrivalQueue, users_for
 from loadkit.users.journey import Arrive, Journey
@@ -154,6 +154,9 @@ class OpenLoad:
     def _admit(self, pool: _Pool, moment: float) -> None:
         recorder = self._recorder
         if sum(each.in_flight for each in self._pools) >= self._most:
+            due = sum(len(each.arrival_queue.due) for each in self._pools)
+            if recorder.in_flight + due < self._most:
+                recorder.counts[ALL_PRESENT] = self._workload.max_in_flight
             recorder.scheduled += 1
             recorder.dropped += 1
             recorder.blocked += 1
@@ -217,20 +220,32 @@ class OpenLoad:
         user, queue = life.user, pool.arrival_queue
         try:
             if self._arrive is not None:
-                async with self._arrival_slots:
-                    await life.arrive(self._arrive)
+                await life.arrive(self._arrive, self._arrival_slots)
             pool.preparing -= 1
             pool.ready += 1
+            drained = end + self._context.plan.drain
             with contextlib.suppress(UserFinished):
                 if self._workload.model is Model.REQUESTS:
-                    user.meter.start(math.inf, end)
-                    user.meter.pace(queue)
-                    await life.follow(pool.journey)
+                    await self._serve_requests(life, pool, end, drained)
+                    return
                 while (moment := await queue.turn()) < end:
                     # Otherwise the journeys that wait longest for a user would not be recorded.
-                    user.meter.start(moment, end, end + self._context.plan.drain)
+                    user.meter.start(moment, end, drained)
                     with contextlib.suppress(UserFinished):  # more arrivals may wait for this user
                         await life.follow(pool.journey, is_once=True)
                         queue.note_journey(DROPPED_LABEL, user.meter.timings, user.tenant)
         finally:
             user.close()
+
+    async def _serve_requests(self, life: Lifecycle, pool: _Pool, end: float, drained: float) -> None:
+        """Let each operation of a user's journeys wait for an arrival, until all are served."""
+        meter, until = life.user.meter, end
+        meter.pace(pool.arrival_queue)
+        while True:
+            meter.start(math.inf, until)
+            with contextlib.suppress(UserFinished):
+                await life.follow(pool.journey)
+            # A journey that failed after the end of the load has ended. More arrivals may wait.
+            until = drained
+            if not pool.arrival_queue.due or self._context.clock.now() >= drained:
+                return

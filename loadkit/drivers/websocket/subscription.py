@@ -188,6 +188,12 @@ class Subscription:
         self.resume_by = -inf
         self.settle(is_over=True)
 
+    def is_continued_by(self, later: "Subscription") -> bool:
+        """Does a later subscription continue its streams? Then that one finds what is missing."""
+        is_continued = self.has_same_options(later)
+        self._is_settled = self._is_settled or is_continued
+        return is_continued
+
     def has_same_options(self, other: "Subscription") -> bool:
         """Do both follow the streams of one subscriber, over the same or another connection?"""
         return self._ledger is other._ledger  # noqa: SLF001  same class

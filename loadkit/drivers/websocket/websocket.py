@@ -106,7 +106,7 @@ class WebSocket:
             reader, self._meter, label or self.label, after, after=begins_after, heads=self._heads
         )
         for earlier in self._subscriptions:
-            if earlier.is_ended:
+            if earlier.is_ended and not earlier.is_continued_by(subscription):
                 earlier.settle(is_over=False)
         self._subscriptions[:] = [each for each in self._subscriptions if not each.is_ended]
         self._subscriptions.append(subscription)
