@@ -368,7 +368,8 @@ def _recovered(
     # A recovery in time must start within the limit. It is ruled out if a bad window follows each
     # possible start.
     in_time = range(int(limit // LENGTH) + 1)
-    if all(number < len(good) and not is_good(number) for number in in_time):
+    is_open = bool(at_limit) and _are_good(at_limit, bounds)  # too few windows, all of them good
+    if not is_open and all(number < len(good) and not is_good(number) for number in in_time):
         bad = [spell for spell, is_within in zip(windows, good, strict=True) if not is_within]
         after = format_seconds(bad[-1].start - windows[0].start) if bad else ""
         excess = f"{after} after it {kind.excess(bad[-1], bounds)}" if bad else _shares(kind, windows, bounds)
