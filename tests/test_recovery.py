@@ -217,7 +217,7 @@ def test_a_stall_of_the_generator_in_one_window_is_no_fail_of_the_service(until,
     verdict = judge(WITHIN_30, run)
     assert verdict.status is status
     told = "; ".join([verdict.reason, *verdict.warnings])
-    assert "he load generator was overloaded: it was at fault in 2 of 240 seconds" in told
+    assert "he load generator was overloaded: it was at fault in 4 of 240 seconds" in told
     assert expected in told
 
 

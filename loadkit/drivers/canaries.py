@@ -49,8 +49,7 @@ class TenantSearch:
         """Does a text contain the canary of the tenant, for the first time?"""
         if self.is_own_found:
             return False
-        own = self.own if isinstance(content, bytes) else self.own.decode()
-        self.is_own_found = own in content
+        self.is_own_found = self.own.decode() in content if isinstance(content, str) else self.own in content
         return self.is_own_found
 
     def found(self, content: bytes | str) -> str:

@@ -253,12 +253,11 @@ def _without_odd(before: Sequence[Spell]) -> Sequence[Spell]:
     if len(considered) < _LEAST_USUAL + _ODD:
         return before
     odd: set[int] = set()
-    for far, more, of in (
-        (_FAR, _INEXACT, lambda spell: spell.p95 if spell.begun else 0.0),
-        (_FAR, _WHOLE, lambda spell: spell.in_flight),
-        (_TIMES, 0.0, lambda spell: 1 / spell.level if spell.level else math.inf),
+    for far, more, values in (
+        (_FAR, _INEXACT, [spell.p95 if spell.begun else 0.0 for spell in considered]),
+        (_FAR, _WHOLE, [spell.in_flight for spell in considered]),
+        (_TIMES, 0.0, [1 / spell.level if spell.level else math.inf for spell in considered]),
     ):
-        values = [of(spell) for spell in considered]
         highest_usual = sorted(values)[-_ODD - 1]
         odd |= {place for place, value in enumerate(values) if value > far * highest_usual + more}
     rest = [spell for place, spell in enumerate(before) if place not in odd]

@@ -113,9 +113,9 @@ class PrometheusObserver:
             """The alerting rules; None if the source does not tell them."""
             path = f"{self._url.reveal()}/api/v1/rules"
             try:
-                groups = session.get(path, params={"type": "alert"}, timeout=_TIMEOUT).json()["data"][
-                    "groups"
-                ]
+                answer = session.get(path, params={"type": "alert"}, timeout=_TIMEOUT)
+                answer.raise_for_status()
+                groups = answer.json()["data"]["groups"]
                 return [each for group in groups for each in group["rules"] if each["type"] == "alerting"]
             except Exception:  # some sources have no rules of their own, such as a store of others' samples
                 return None
