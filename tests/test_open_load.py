@@ -9,6 +9,7 @@ from loadkit.criterion import Comparison
 from loadkit.drivers.fake import Answer
 from loadkit.recording.examples import MOST, Exchange
 from loadkit.recording.slices import Kind, label_series, tenant_series
+from loadkit.recording.stalls import common
 from loadkit.recording.timing import QUERY, REQUEST, WORKFLOW
 from loadkit.recording.traffic import LONGEST
 from loadkit.target import Account, Secret, Target
@@ -283,7 +284,10 @@ def test_a_journey_that_nobody_begins_fails_as_each_kind_of_operation_and_workfl
     for timing in (REQUEST, QUERY, WORKFLOW):
         unserved = counted(load, "unfinished", label_series(DROPPED_LABEL, timing))[0]
         assert unserved == pytest.approx(2400, rel=0.1)
-    run = run_of(load.table, plan, worker_seconds=load.worker_seconds)
+    stalls = [
+        (each.start, each.end) for each in common([load.idle_intervals[0]]) if each.timing == REQUEST.key
+    ]
+    run = run_of(load.table, plan, worker_seconds=load.worker_seconds, stalls=stalls)
     for criterion in (
         response_time(comparison=Comparison.NEVER_EXCEEDS),
         grammar.criterion("the p95 query time never exceeds 500 ms"),

@@ -121,7 +121,11 @@ def test_the_reason_of_a_close_is_searched():
     async def handler(connection):
         await connection.close(1008, f"only for {GLOBEX.canary.reveal()}")
 
-    assert met(handler, receive, target=OURS).count(FOREIGN) == 1
+    async def use(meeting):
+        with pytest.raises(ConnectionClosed):
+            await receive(meeting)
+
+    assert met(handler, use, target=OURS).count(FOREIGN) == 1
 
 
 @pytest.mark.parametrize("use", [subscribe, subscribe_first, receive, ask])

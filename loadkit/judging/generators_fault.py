@@ -137,7 +137,8 @@ def check_accounts(criterion: Criterion, evidence: Evidence, rules: FamilyRules,
 def _passes_without_unserved(case: Case) -> bool:
     """Would a criterion on failures or throughput be met if no arrival had lacked a user?
 
-    Of a criterion on times, this is not known, so it could be.
+    The arrivals that lacked a user count like the others. Of a criterion on times, this is not
+    known, so it could be.
     """
     criterion, window = case.criterion, case.window
     series = series_of(criterion.scope, case.evidence.run, timing_of(case.timing))
@@ -154,8 +155,9 @@ def _passes_without_unserved(case: Case) -> bool:
         case Family.AVAILABILITY:
             return failed <= (1 - criterion.limit) * (all_of_them - unserved)
         case Family.THROUGHPUT:
+            share = 1 - failed / max(1.0, all_of_them - unserved)
             is_lower = not criterion.comparison.is_upper
-            return is_lower and all_of_them - failed >= criterion.limit * window.seconds
+            return is_lower and share * all_of_them >= criterion.limit * window.seconds
     return criterion.measure.family == Family.TIME
 
 
