@@ -248,6 +248,7 @@ def test_a_workflow_fails_at_the_step_that_broke(dies, stores, tells_others, out
 
         user.headers, user.post, user.get = AUTHORIZATION, post, respond
         user.db, user.think = SimpleNamespace(fetchval=fetchval), think
+        user.http = SimpleNamespace(instance_of=lambda _answer: "m-1")
         monkeypatch.setattr(workflow, "tenant_of", nothing)  # the step after "see the event"
         monkeypatch.setattr(workflow, "log_in", lambda _: respond("log in"))
         with contextlib.suppress(NoResponse):

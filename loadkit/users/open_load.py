@@ -239,13 +239,15 @@ class OpenLoad:
 
     async def _serve_requests(self, life: Lifecycle, pool: _Pool, end: float, drained: float) -> None:
         """Let each operation of a user's journeys wait for an arrival, until all are served."""
-        meter, until = life.user.meter, end
+        meter, until, clock = life.user.meter, end, self._context.clock
         meter.pace(pool.arrival_queue)
         while True:
+            begun = clock.now()
             meter.start(math.inf, until)
             with contextlib.suppress(UserFinished):
                 await life.follow(pool.journey)
-            # A journey that failed after the end of the load has ended. More arrivals may wait.
-            until = drained
-            if not pool.arrival_queue.due or self._context.clock.now() >= drained:
+            # A journey that failed near the end of the load has ended. More arrivals may wait.
+            is_over = until == drained and (clock.now() >= drained or clock.now() == begun)
+            if is_over or not pool.arrival_queue.due:
                 return
+            until = drained
