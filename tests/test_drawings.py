@@ -190,6 +190,7 @@ def test_a_process_with_threads_does_not_fork(monkeypatch):
     monkeypatch.setattr(threading, "active_count", lambda: 1)
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     assert (module._processes(3), module._processes(30), module._processes(0)) == (3, 8, 0)
+    assert (module._processes(module._MOST), module._processes(module._MOST + 1)) == (8, 0)
     monkeypatch.setattr(threading, "active_count", lambda: 2)
     assert module._processes(3) == 0
 

@@ -1,7 +1,7 @@
 """Measures this machine's capacity for a plan, with a small part of its load for a few seconds.
 
 The results are stored beside the environment's lock. Each is measured once per start of the
-environment.
+environment, and again after a day, or if other processes then took much of the machine.
 """
 
 import hashlib

@@ -31,8 +31,8 @@ _PATIENCE = 180.0
 The attachments of a run take a few seconds, and up to half a minute after an hour of load."""
 _TURN = struct.Struct("=H")
 """The number of a group, as the processes read it from a pipe."""
-_MOST = 10_000
-"""The number of groups whose numbers a pipe surely holds (64 KiB on Linux)."""
+_MOST = 2_000
+"""The number of groups whose numbers a pipe surely holds; it has one page of memory at least."""
 
 
 class Drawings:

@@ -27,7 +27,7 @@ from steps.suite.results import CriterionResult
 __all__ = ["Attachment", "attachments_of", "causes_of_result", "tables_of"]
 
 _causes = lru_cache(1000)(causes_of)
-"""The JSON file, the terminal and the pages need the same causes, and similar criteria share them."""
+"""The JSON file, the terminal and the pages need the same causes."""
 
 
 @dataclass(frozen=True, slots=True)
