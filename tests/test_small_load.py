@@ -1,5 +1,6 @@
 """A small part of a plan shows what this machine carries of it; the result is kept while the same processes run."""
 
+import gc
 import json
 import os
 import tempfile
@@ -218,6 +219,23 @@ def test_an_interrupted_small_load_ends_the_session(monkeypatch):
     monkeypatch.setattr(small_load.engine, "run", lambda *_, **__: ended)
     with pytest.raises(KeyboardInterrupt):
         small_load.measure(USERS, resolved_of(Target("shop", "http://x")), {})
+
+
+@pytest.mark.parametrize("ended", ["complete", "the workers did not end"])
+def test_this_process_does_not_search_its_objects_for_garbage_during_a_small_load(monkeypatch, ended):
+    # A search in the second at rest is subtracted from the cost of the load generator.
+    objects = []
+
+    def run(small: Plan, *_: object, **__: object) -> Run:
+        objects.append(gc.get_freeze_count())
+        return run_of([], small, ended=ended)
+
+    monkeypatch.setattr(small_load.engine, "run", run)
+    monkeypatch.setattr(small_load, "capacity_from", lambda *_: CAPACITY)
+    with nullcontext() if ended == "complete" else pytest.raises(UnreachableError):
+        small_load.measure(USERS, resolved_of(Target("shop", "http://x")), {})
+    assert objects[0] > 10_000
+    assert gc.get_freeze_count() == 0
 
 
 # --- the parts

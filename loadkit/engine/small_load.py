@@ -4,6 +4,7 @@ The results are stored beside the environment's lock. Each is measured once per 
 environment, and again after a day, or if other processes then took much of the machine.
 """
 
+import gc
 import hashlib
 import json
 import os
@@ -272,7 +273,12 @@ def _per_second(count: str, done: Run, start: float, end: float, population: str
 
 @contextmanager
 def _snapshots() -> Iterator[list[Snapshot]]:
-    """Take snapshots of this machine in a thread; none where there is no /proc."""
+    """Take snapshots of this machine in a thread; none where there is no /proc.
+
+    Meanwhile, this process does not search its present objects for garbage. A search of 400,000
+    objects takes 0.28 s. With one of these in the second at rest, an operation seemed to take the
+    load generator no time at all.
+    """
     taken: list[Snapshot] = []
     is_over = threading.Event()
 
@@ -282,12 +288,14 @@ def _snapshots() -> Iterator[list[Snapshot]]:
                 taken.append(_exact(read_machine()))
 
     thread = threading.Thread(target=take, daemon=True)
+    gc.freeze()
     thread.start()
     try:
         yield taken
     finally:
         is_over.set()
         thread.join()
+        gc.unfreeze()
 
 
 def _exact(snapshot: Snapshot) -> Snapshot:
