@@ -8,6 +8,7 @@ import pytest
 from loadkit.drivers.base import NoResponse
 from loadkit.journey import journey
 from loadkit.recording.timing import SEND
+from loadkit.users.lifecycle import Lifecycle
 from loadkit.workload.workload import Think
 from tests.user_meeting import following, meet, mistakes_of
 
@@ -201,8 +202,9 @@ def test_a_mistake_in_a_renewal_is_counted_as_a_journeys_and_tried_again():
         raise KeyError("token")
 
     async def use(user):
-        for _ in range(3):
-            await following(user, work, is_once=True)
+        life = Lifecycle(user, user.meter._pacer)
+        for _ in range(3):  # and not again before the next journey, which begins at once
+            await life.follow(work, is_once=True)
 
     ((mistake, times),) = mistakes_of(meet(use).recorder).items()
     assert mistake.startswith(

@@ -24,7 +24,9 @@ ARRIVAL_LABEL = "(arrival)"
 JOURNEY_LABEL = "(journey)"
 """The label of failed assertions, and of failed unrecorded operations that end a journey."""
 _MISTAKE_PAUSE = 0.1
-"""Seconds that a user pauses, besides its think time, after an error or when it is idle."""
+"""Seconds that a user pauses, besides its think time, after an error or when it is idle.
+
+Also the minimum seconds from a renewal that failed at the end of a journey to the next attempt."""
 _MOST_IDLE = 100
 """Consecutive journeys without an operation after which a user pauses; about 0.1 ms of CPU time.
 
@@ -36,7 +38,7 @@ _ARRIVAL_PAUSE = 1.0
 class Lifecycle:
     """Runs one user's journeys."""
 
-    __slots__ = ("_is_new", "_pace", "_pacer", "code_errors", "user")
+    __slots__ = ("_is_new", "_next_renewal", "_pace", "_pacer", "code_errors", "user")
 
     def __init__(self, user: User, pacer: Pacer, pace: float = 0.0) -> None:
         """Create the life cycle of a new user.
@@ -52,6 +54,7 @@ class Lifecycle:
         self.code_errors: set[str] | None = None
         """The errors in the journeys' code that this user has met; None if there are none."""
         self._is_new = True
+        self._next_renewal = 0.0
         self._pacer = pacer
         self._pace = pace
         user.meter.renew_if_due = self.renew_if_due
@@ -99,7 +102,8 @@ class Lifecycle:
         function, arguments = journey.function, user.arguments
         idle = 0
         self._begin()
-        if user.renewal is not None:  # it can have expired while the user was absent
+        # A token can have expired while the user was absent.
+        if user.renewal is not None and meter.now() >= self._next_renewal:
             due = meter.intended
             await self.renew_if_due()
             meter.intended = due
@@ -138,7 +142,8 @@ class Lifecycle:
             if pause is not None:
                 idle = 0
                 await pause
-                if user.renewal is not None:  # a token can have expired during a long pause
+                # A token can have expired during a long pause.
+                if user.renewal is not None and meter.now() >= self._next_renewal:
                     await self.renew_if_due()
             elif meter.intended != meter.began:
                 idle = 0
@@ -177,6 +182,7 @@ class Lifecycle:
         except Exception as error:
             # A failure of the service is not counted here: it will refuse later operations, which
             # are counted.
+            self._next_renewal = meter.now() + _MISTAKE_PAUSE
             if self._is_code_error(error):
                 self._count_code_error("the renewal of users (renew_after)", renew, error)
         else:
