@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from loadkit import grammar
+from loadkit.judging.alerts import samples_apart
 from loadkit.observers.observation import LIFE_SIGN, Observation, Reading, Series
 from loadkit.recording.run import Event
 from loadkit.verdict import Status
@@ -73,6 +74,19 @@ def test_an_alert_that_was_firing_before_says_nothing():
 def test_an_alert_whose_rule_is_evaluated_once_a_minute_was_firing_before():
     within_30 = grammar.criterion('the "HighLatency" alert fires within 30 seconds')
     assert judged(within_30, ("HighLatency", range(5, 90, 60))).status is Status.INCONCLUSIVE
+
+
+def test_an_alert_that_fired_is_a_fact_although_another_rule_failed():
+    firing = ("HighLatency", range(52, 60))
+    assert judged(NONE, firing, problem="the rule of another alert failed").status is Status.FAIL
+    assert judged(FIRES, firing, problem="there is no alerting rule").status is Status.PASS
+    late = ("HighLatency", range(70, 80))
+    assert judged(FIRES, late, problem="there is no alerting rule").status is Status.INCONCLUSIVE
+
+
+def test_two_samples_that_are_minutes_apart_are_two_alerts():
+    assert samples_apart(np.array([0.0, 60.0, 120.0]), 15.0) == pytest.approx(90.0)
+    assert samples_apart(np.array([0.0, 300.0]), 15.0) < 300
 
 
 @pytest.mark.parametrize("criterion", [FIRES, NONE])

@@ -478,6 +478,40 @@ def test_a_service_that_stood_still_while_all_accounts_were_in_use_fails():
     assert judge(response_time(comparison=NEVER), frozen).status is FAIL
 
 
+@pytest.mark.parametrize(("service", "status"), [(0.47, INVALID), (0.6, FAIL)])
+def test_a_never_that_only_the_lateness_of_the_generator_broke_is_invalid(service, status):
+    starts, samples = np.arange(0, 300, 0.02), []
+    for start in starts.tolist():
+        late, took = (0.045, service) if 100 <= start < 110 else (0.0, 0.02)
+        samples.append(
+            Sample("GET /", OK, start, start + late, start + late + took, 100, lateness=max(late, 1e-6))
+        )
+    run = run_of(samples, plan_of(300, level=50))
+    late = np.array([sample.lateness for sample in samples])
+    run.table.count(Kind.LATENESS, worker_series(0), starts, late)
+    verdict = judge(response_time(comparison=NEVER), run)
+    assert verdict.status is status, verdict.reason
+    if status is FAIL:
+        assert any("the verdict is the same without it" in warning for warning in verdict.warnings)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"), [(0.0, FAIL), (5.0, INVALID)], ids=["sent", "waited for an account"]
+)
+def test_operations_without_an_answer_lacked_no_account(sent, status):
+    """One in five is unfinished after 5 s, while all accounts are in use."""
+    samples = []
+    for number, start in enumerate(np.arange(0, 60, 0.02).tolist()):
+        took, outcome = (5.0, "unfinished") if number % 5 == 0 else (0.01, OK)
+        begun = start + (sent if outcome != OK else 0.0)
+        samples.append(Sample("GET /", outcome, start, begun, start + took, 100))
+    rows = [
+        dataclasses.replace(each, counts={"users": each.counts["users"] | {f"{ALL_IN_USE}accounts": 50}})
+        for each in worker_seconds_of(60)
+    ]
+    assert judge(error_rate(0.01), run_of(samples, plan_of(60), worker_seconds=rows)).status is status
+
+
 def with_gauge(values, lagged, probes=()):
     """A healthy service under a generator whose loop was blocked in some seconds; CPU by second."""
     cpu = Observation(

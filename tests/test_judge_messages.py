@@ -50,7 +50,7 @@ from loadkit.recording.worker_second import JOURNEY_ERROR, JOURNEYS, USERS, WITH
 from loadkit.reports import charts, protocol_charts
 from loadkit.verdict import Status
 from loadkit.workload.plan import Scaling
-from loadkit.workload.workload import Lognormal, MixEntry, Model
+from loadkit.workload.workload import Lognormal, MixEntry, Model, Stage
 from tests.builders import count_messages, judge, plan_of, run_of, samples_of, worker_seconds_of
 
 PASS, FAIL, UNKNOWN = Status.PASS, Status.FAIL, Status.INCONCLUSIVE
@@ -215,6 +215,13 @@ def test_the_latency_of_messages_that_were_created_before_the_run_is_not_known(b
     found = verdict(FRESH, run_with({CREATED_BEFORE: before}))
     assert found.status is status
     assert ("messages were created before the run" in found.reason) == (status is UNKNOWN)
+
+
+def test_messages_that_the_service_sends_again_to_users_who_connect_do_not_hide_the_latency():
+    run = run_with(seconds=70, plan=RAMPED, latency=2.0)
+    rows = list(run.worker_seconds)
+    rows[5] = dataclasses.replace(rows[5], counts={**rows[5].counts, "connections": {CREATED_BEFORE: 3000}})
+    assert verdict(FRESH, dataclasses.replace(run, worker_seconds=rows)).status is FAIL
 
 
 def test_latency_is_judged_on_messages_and_not_on_requests():
@@ -516,14 +523,51 @@ def test_connections_that_drop_at_the_start_of_the_window_are_not_users_who_conn
     assert verdict(open_all, dataclasses.replace(run, worker_seconds=rows)).status is FAIL
 
 
-def test_a_connection_that_the_error_of_a_journey_closed_is_no_fail_of_the_service():
-    dip = (30, {CONNECTIONS: 99.0, LEAST_CONNECTIONS: 99.0})
-    rare = {f"{JOURNEY_ERROR}the journey failed": 1, JOURNEYS: 1000, USERS: 100, WITH_ERRORS: 1}
-    assert (
-        verdict("at least 100 connections stay open", run_with(rare, gauges=[dip])).status is Status.INVALID
+def ended(run, second, number):
+    """A run in which the service ended connections in a second."""
+    rows = list(run.worker_seconds)
+    counts = {**rows[second].counts, "connections": {f"{DISCONNECTED}closed 1006": number}}
+    rows[second] = dataclasses.replace(rows[second], counts=counts)
+    return dataclasses.replace(run, worker_seconds=rows)
+
+
+@pytest.mark.parametrize(("number", "status"), [(1, PASS), (20, FAIL)])
+def test_a_connection_that_drops_while_others_are_made_is_not_all_that_are_missing(number, status):
+    some = [
+        (at, {CONNECTIONS: float(open_), LEAST_CONNECTIONS: float(open_)})
+        for at, open_ in ((10, 80), (11, 91))
+    ]
+    late = [(at, {CONNECTIONS: 0.0, LEAST_CONNECTIONS: 0.0}) for at in range(10)]
+    run = run_with(
+        seconds=70, plan=RAMPED, gauges=[*late, *some, (12, some[0][1])] if number > 1 else [*late, *some]
     )
-    more = (30, {CONNECTIONS: 98.0, LEAST_CONNECTIONS: 98.0})
-    assert verdict("at least 100 connections stay open", run_with(rare, gauges=[more])).status is FAIL
+    assert verdict("at least 90 connections stay open", ended(run, 11, number)).status is status
+
+
+@pytest.mark.parametrize(("low", "status"), [(20, PASS), (100, FAIL)])
+def test_connections_of_an_earlier_hold_are_not_those_of_the_judged_one(low, status):
+    """The last users connect in the first second of the second hold; if none had left, they are missing."""
+    stages = (Stage(0, 100), Stage(60, 100), Stage(0, low), Stage(30, low), Stage(0, 100), Stage(60, 100))
+    plan = plan_of(60, level=100, model=Model.CLOSED)
+    plan = plan.with_workloads(lambda load: dataclasses.replace(load, stages=stages))
+    few, first = ({CONNECTIONS: float(number), LEAST_CONNECTIONS: float(number)} for number in (low, 99))
+    run = run_with(seconds=150, plan=plan, gauges=[*((at, few) for at in range(60, 90)), (90, first)])
+    found = verdict("at least 100 connections stay open", run)
+    assert found.status is status, found.reason
+
+
+@pytest.mark.parametrize(
+    ("second", "errors", "status"),
+    [(29, 2, Status.INVALID), (30, 2, Status.INVALID), (29, 1, FAIL), (5, 2, FAIL), (40, 2, FAIL)],
+)
+def test_connections_that_errors_of_journeys_closed_are_no_fail_of_the_service(second, errors, status):
+    dips = [(30, {CONNECTIONS: 98.0, LEAST_CONNECTIONS: 98.0})]
+    run = run_with({JOURNEYS: 10_000, USERS: 100, WITH_ERRORS: 1}, gauges=dips)
+    rows = list(run.worker_seconds)
+    counts = {**rows[second].counts, "connections": {f"{JOURNEY_ERROR}the journey failed": errors}}
+    rows[second] = dataclasses.replace(rows[second], counts=counts)
+    found = verdict("at least 100 connections stay open", dataclasses.replace(run, worker_seconds=rows))
+    assert found.status is status, found.reason
 
 
 def test_users_may_take_a_moment_to_connect_and_not_the_whole_time():

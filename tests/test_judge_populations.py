@@ -136,6 +136,13 @@ def test_operations_of_whom_is_not_told_are_corrected_where_every_population_sta
         assert evidence.corrected(0.5, label).corrected == pytest.approx(prevented, rel=0.05)
 
 
+def test_a_population_without_operations_of_a_kind_does_not_hide_that_they_stood_still():
+    label = Scope(ScopeKind.LABEL, "GET /users")
+    run = run_with(USERS, frozen="users", stalls=FREEZE)
+    evidence = Evidence(dataclasses.replace(run, plan=Plan("local", (USERS, INSERTS))))
+    assert evidence.corrected(0.5, label).corrected == pytest.approx(1950, rel=0.05)
+
+
 def test_stalls_that_several_share_are_where_they_overlap():
     ones = [Stall(0, 10), Stall(20, 30), Stall(40, 50)]
     others = [Stall(5, 22), Stall(28, 29), Stall(60, 70)]

@@ -243,6 +243,40 @@ def test_an_odd_window_before_the_disturbance_lets_no_slower_service_pass():
     assert judge(WITHIN_30, recovered).status is Status.PASS
 
 
+@pytest.mark.parametrize(("after", "status"), [(2, Status.PASS), (12, Status.INCONCLUSIVE)])
+def test_stalls_that_are_as_frequent_as_before_are_no_reason_to_doubt_a_recovery(after, status):
+    """A stall of 1.5 s before the kill and some after it; each makes one five-second window odd."""
+    starts = np.arange(190 * 100) / 100
+    stalls = [30.0, *(100.0 + 6 * number for number in range(after))]
+    times, waiting = np.full(len(starts), 0.02), {}
+    for begin in stalls:
+        is_stalled = (starts >= begin) & (starts < begin + 1.5)
+        times[is_stalled] = begin + 1.52 - starts[is_stalled]
+        waiting[int(begin)] = 102
+    seconds = [changed(each, in_flight=waiting.get(each.second, 2)) for each in worker_seconds_of(190)]
+    run = run_of(samples_of(starts, times), PLAN, worker_seconds=seconds, events=(KILL,))
+    verdict = judge(WITHIN_30, run)
+    assert verdict.status is status, verdict.reason
+    told = " ".join([verdict.reason, *verdict.warnings])
+    assert "1 of 12 five-second windows before an instance is killed were far worse" in told
+
+
+@pytest.mark.parametrize(("load", "status"), [(86, Status.INCONCLUSIVE), (130, Status.PASS)])
+def test_a_recovery_exactly_at_a_limit_within_a_window_is_not_excluded_by_a_short_load(load, status):
+    within_12 = grammar.recovery_within("the service recovers within 12 seconds", 12.0)
+    plan = plan_of(load - 10, 10, 100, Model.CLOSED, actions=(KILLED,))
+    verdict = judge(within_12, disturbed(failing=range(70, 82), seconds=load, plan=plan))
+    assert verdict.status is status, verdict.reason
+
+
+def test_a_load_that_is_too_short_by_less_than_a_window_advises_more_than_nothing():
+    within_12 = grammar.recovery_within("the service recovers within 12 seconds", 12.0)
+    plan = plan_of(101, 10, 100, Model.CLOSED, actions=(KILLED,))
+    verdict = judge(within_12, disturbed(failing=range(70, 82), seconds=111, plan=plan))
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "2 s more would decide it" in verdict.reason
+
+
 def test_a_second_of_failures_before_the_disturbance_excuses_none_after_it():
     assert judge(WITHIN_30, disturbed(failing=[40, *range(70, 190)])).status is Status.FAIL
     assert judge(WITHIN_30, disturbed(failing=[40])).status is Status.PASS

@@ -113,6 +113,12 @@ def test_a_slow_spell_is_invalid_if_the_relay_was_late_then(during: range, statu
     assert judge(response_time(0.5, comparison=Comparison.STAYS_BELOW), run).status is status
 
 
+@pytest.mark.parametrize("late", [0.049, 0.06])
+def test_a_lateness_in_one_second_does_not_explain_a_minute(late: float) -> None:
+    run = behind_relay(late, seconds=0.55, during=range(30, 31))
+    assert judge(response_time(), run).status is Status.FAIL
+
+
 def test_a_short_standstill_of_the_relay_explains_what_waited_for_it() -> None:
     starts = np.arange(0, 60, 0.02)
     times = np.where((starts > 30) & (starts < 32), 2.0, 0.02)

@@ -53,10 +53,11 @@ def _of_run(observation: Observation, start: float) -> Observation:
     """An observation without the series that ended before the run.
 
     Samples are asked for from two scrapes before the run, so an instance that had ended then still
-    has some. If all series ended, the source may have, so they stay. Alerts that fired before stay.
+    has some. One that was scraped in the last interval before the run may have ended in it. If all series ended, the source may have, so they stay. Alerts that fired before stay.
     """
+    since = start - observation.scrape_interval
     series = tuple(
-        each for each in observation.series if not len(each.known.times) or each.known.times[-1] >= start
+        each for each in observation.series if not len(each.known.times) or each.known.times[-1] >= since
     )
     is_of_alerts = any(each.instance == LIFE_SIGN for each in observation.series)
     if is_of_alerts or not series or len(series) == len(observation.series):

@@ -18,6 +18,10 @@ from loadkit.workload.phases import disturbance
 
 __all__ = ["expected_since", "find_alert", "queries_of", "samples_apart"]
 
+_SELDOM = 120.0
+"""Rules are evaluated at least this often (seconds). Samples that are further apart are from an alert
+that stopped firing in between."""
+
 
 def queries_of(measure: Measure) -> tuple[str, ...]:
     """The queries that the observer must run."""
@@ -35,13 +39,15 @@ def find_alert(case: Case) -> Finding:
     observation = run.observations.get(observed_as(criterion.measure))
     if observation is None:
         return Finding(Status.NOT_JUDGED, "the alerts of this run were not observed")
-    if observation.problem:
-        return Finding(Status.INCONCLUSIVE, f"the alerts were not observed: {observation.problem}")
     failed = next((event for event in run.events if event.failed), None)
     if failed is not None:
         return Finding(Status.NOT_JUDGED, f'"{failed.what}" could not be carried out: {failed.failed}')
     is_none = criterion.unit is Unit.NUMBER
     found, where = (_none_fires if is_none else _fires)(criterion, run, observation)
+    # An alert that fired is a fact, also if a rule failed, or if another server evaluates the rules.
+    is_fact = found.status is (Status.FAIL if is_none else Status.PASS)
+    if observation.problem and not is_fact:
+        return Finding(Status.INCONCLUSIVE, f"the alerts were not observed: {observation.problem}")
     found = replace(found, window=where)
     # Without the stated load, an alert that is absent or late shows nothing. Any other alert that
     # fired is a fact.
@@ -144,7 +150,7 @@ def samples_apart(times: npt.NDArray[np.float64], interval: float) -> float:
     Rules can be evaluated less often than targets are scraped, every `interval` seconds.
     """
     usual = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
-    return max(2 * max(interval, 1.0), 1.5 * usual)
+    return max(2 * max(interval, 1.0), 1.5 * min(usual, _SELDOM))
 
 
 def _stall(observation: Observation, begin: float, end: float) -> str:

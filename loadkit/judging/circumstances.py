@@ -42,6 +42,8 @@ __all__ = ["collapsed", "cut_short", "mistaken", "no_window", "unjudgeable", "we
 _LEAST_SECONDS = 2
 """The fewest seconds that can be judged."""
 
+_TO_RETURN = 10.0
+"""Seconds after the error of a journey until its user has connected again, besides its pause."""
 _OF_THE_GENERATOR = frozenset({EndingKind.RELAY_DIED, EndingKind.ROWS_CHANGED, EndingKind.ROWS_USED_UP})
 """Endings that the load generator caused. After them, its users do not produce the stated load."""
 _AWAITED_BY_NOBODY = frozenset(each.key for each in (MESSAGE, DELIVERY, RECORD))
@@ -312,20 +314,34 @@ def mistaken(criterion: Criterion, evidence: Evidence, rules: FamilyRules, findi
     if are_rare(evidence.run.worker_seconds):
         if evidence.journey_errors in finding.reason:
             return finding
-        if finding.status is Status.FAIL and criterion.measure.family == Family.CONNECTIONS:
-            errors = sum(
-                number
-                for each in evidence.run.worker_seconds
-                for named in each.counts.values()
-                for name, number in named.items()
-                if name.startswith(JOURNEY_ERROR)
-            )
-            if (finding.measured or 0.0) + errors >= criterion.limit:
-                return finding.become(Status.INVALID, evidence.journey_errors)
+        is_of_connections = finding.status is Status.FAIL and criterion.measure.family == Family.CONNECTIONS
+        if (
+            is_of_connections
+            and (finding.measured or 0.0) + _errors_before(finding, evidence) >= criterion.limit
+        ):
+            return finding.become(Status.INVALID, evidence.journey_errors)
         return finding.warned(f"{evidence.journey_errors}; errors of journeys are too rare to matter")
     if proves_leak(criterion, finding):
         return finding.warned(f"{evidence.journey_errors}; this does not explain the fail")
     return finding.become(Status.INVALID, evidence.journey_errors)
+
+
+def _errors_before(finding: Finding, evidence: Evidence) -> int:
+    """Errors of journeys that can have closed connections when the fewest were open.
+
+    After an error, a user pauses, and then it begins the next journey.
+    """
+    moment = finding.details.get("fewest_at", evidence.whole.end)
+    loads = [each.workload for each in evidence.run.plan.populations]
+    pause = max(_TO_RETURN + max(load.think.high, load.pace) for load in loads)
+    return sum(
+        number
+        for each in evidence.run.worker_seconds
+        if moment - pause <= each.second <= moment
+        for named in each.counts.values()
+        for name, number in named.items()
+        if name.startswith(JOURNEY_ERROR)
+    )
 
 
 def collapsed(case: Case, rules: FamilyRules) -> Finding | None:
@@ -426,9 +442,8 @@ def _healthy(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
     if state.status == "ok":
         return finding
     is_strict = finding.status is Status.FAIL and case.criterion.comparison.holds_always
-    if is_strict and case.kept is None and is_over_beside(finding.details, state.unhealthy):
-        return finding.warned(f"{state.sentence}; the verdict is the same without it")
-    rest = _without(case, state.unhealthy)
+    stands = is_strict and case.kept is None and is_over_beside(finding.details, state.unhealthy)
+    rest = [] if stands else _without(case, state.unhealthy)
     if rest is None:
         return finding.become(Status.INVALID, f"{state.sentence}, all the time")
     # Service time leaves out the wait before sending. If the generator was not late, this was a

@@ -21,6 +21,7 @@ from loadkit.recording.sample import OK
 from loadkit.recording.slices import Kind, label_series
 from loadkit.recording.timing import CONNECT, LIFETIME, RECONNECT, Timing
 from loadkit.recording.traffic import Traffic
+from loadkit.recording.worker_second import WorkerSecond
 from loadkit.units import Unit, distance, format_number, format_ratio, format_seconds
 from loadkit.verdict import Status, Window
 from loadkit.workload.phases import action_at
@@ -40,6 +41,7 @@ __all__ = [
     "served",
 ]
 
+Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 _OF_SUCCESS = (Family.AVAILABILITY, Family.ERROR_RATE)
@@ -129,7 +131,7 @@ def no_gap(evidence: Evidence) -> str:
     """
     run = evidence.run
     cuts = [event for event in run.events if event.restarts or event.what == ALL_CONNECTIONS_DROP]
-    drops = _drops(evidence)
+    drops = np.flatnonzero(_drops(evidence, evidence.whole))
     for event in cuts:
         following = min((int(each.at) for each in cuts if each.at > event.at + _TOGETHER), default=math.inf)
         until = min(event.at + event.seconds + _FELT, following)
@@ -146,22 +148,24 @@ def no_gap(evidence: Evidence) -> str:
     return ""
 
 
-def _drops(evidence: Evidence) -> set[int]:
-    """The seconds of the run in which a connection ended that the generator did not close."""
-    return {
-        second.second
-        for second in evidence.run.worker_seconds
-        if any(name.startswith(DISCONNECTED) for named in second.counts.values() for name in named)
-    }
+def _drops(evidence: Evidence, window: Window) -> Floats:
+    """Connections that ended and that the generator did not close, by second; (`seconds`,)."""
+
+    def ended(each: WorkerSecond) -> float:
+        counts = (row for named in each.counts.values() for row in named.items())
+        return float(sum(number for name, number in counts if name.startswith(DISCONNECTED)))
+
+    return evidence.per_second(ended, window)
 
 
 def find_connections(case: Case) -> Finding:
     """Judge the fewest connections that were open at one moment of the steady window.
 
     A user connects when it arrives. So the judged time begins when the number of open connections
-    reaches the limit for the first time, at most a time-out after the window's start. If connections
-    dropped before that, the judged time begins with the window. The last second of the load does not
-    count. Each worker records the fewest connections of each second. Their sum can be too low,
+    reaches the limit for the first time, at most a time-out after the window's start. Connections
+    that dropped in the window and are not back count as open for this. If the limit was reached in
+    the ramp before the window, the judged time begins with the window. The last second of the load
+    does not count. Each worker records the fewest connections of each second. Their sum can be too low,
     because workers need not have the fewest at the same moment.
     """
     criterion, evidence, window = case.criterion, case.evidence, case.window
@@ -171,12 +175,9 @@ def find_connections(case: Case) -> Finding:
     least = evidence.total(LEAST_CONNECTIONS, window)
     at_ends = evidence.total(CONNECTIONS, window)
     patience = min(math.ceil(evidence.run.plan.timeout), window.seconds - 1)
-    reached = np.flatnonzero(least[: patience + 1] >= criterion.limit)
-    begin = int(reached[0]) if len(reached) else 0
-    earlier = Window(0, window.start, window.phase)
-    was_reached = window.start > 0 and (evidence.total(LEAST_CONNECTIONS, earlier) >= criterion.limit).any()
-    if was_reached or not _drops(evidence).isdisjoint(range(window.start, window.start + begin)):
-        begin = 0
+    gone = _not_back_by_second(evidence, window)
+    reached = np.flatnonzero((least + gone)[: patience + 1] >= criterion.limit)
+    begin = 0 if _was_reached(case, window.start) or not len(reached) else int(reached[0])
     lower, upper = float(least[begin:].min()), float(at_ends[begin:].min())
     second = window.start + begin + int(np.argmin(least[begin:]))
     where = Window(window.start + begin, window.seconds - begin, window.phase)
@@ -186,7 +187,7 @@ def find_connections(case: Case) -> Finding:
         f"{sentence}, {distance(lower, criterion.limit)} the limit of {format_number(criterion.limit)}",
         lower,
         samples=where.seconds,
-        details={"opening": begin, "disconnects": disconnects(evidence)},
+        details={"opening": begin, "fewest_at": second, "disconnects": disconnects(evidence)},
         window=where,
     )
     if lower >= criterion.limit:
@@ -203,6 +204,25 @@ def find_connections(case: Case) -> Finding:
         Status.INCONCLUSIVE,
         f"{reason}, if all workers had the fewest at one moment, and {format_number(upper)} if not",
     )
+
+
+def _not_back_by_second(evidence: Evidence, window: Window) -> Floats:
+    """Connections that dropped in a window before each second, and are not back; (`seconds`,)."""
+    dropped = np.append(0.0, np.cumsum(_drops(evidence, window)))[:-1]
+    back = np.cumsum(evidence.traffic(window=window, timing=RECONNECT.key).completed)
+    return np.asarray(np.maximum(dropped - back, 0.0))
+
+
+def _was_reached(case: Case, start: int) -> bool:
+    """Were enough connections open in the ramp before `start`, since the plan last reduced the load?"""
+    loads = [each.workload for each in case.evidence.run.plan.populations]
+    levels = np.array([sum(load.level_at(float(second)) for load in loads) for second in range(start + 1)])
+    reduced = np.flatnonzero(np.diff(levels) < 0)
+    first = int(reduced[-1]) + 1 if len(reduced) else 0
+    if first >= start:
+        return False
+    ramp = Window(first, start - first, "ramp")
+    return bool((case.evidence.total(LEAST_CONNECTIONS, ramp) >= case.criterion.limit).any())
 
 
 def find_lifetime(case: Case) -> Finding:

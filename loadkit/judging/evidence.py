@@ -249,6 +249,10 @@ class Evidence:
         """
         return self._corrected(limit, _Cut(scope, window or self.whole, kind, self._recorded(scope, timing)))
 
+    def stalls(self, scope: Scope, timing: str) -> Sequence[Stall]:
+        """When the service stood still for a scope: for all populations with such operations."""
+        return _stalls(self.run, scope, timing)
+
     def _recorded(self, scope: Scope, timing: str) -> str:
         """The timing to select: instead of `OPERATION`, the only one of `OPERATIONS` in a scope."""
         if timing != OPERATION.key:
@@ -360,7 +364,7 @@ def _corrected(sources: _Sources, limit: float, cut: _Cut) -> Traffic:
         scopes = (Scope(ScopeKind.POPULATION, each.name) for each in run.plan.populations)
         return Traffic.sum_of([_corrected(sources, limit, replace(cut, scope=scope)) for scope in scopes])
     traffic = sources.operations(cut, False)
-    stalls = _stalls(run, cut.scope, cut.timing)
+    stalls = _prevented_by(run, cut.scope, cut.timing)
     whole = None
     if stalls and cut.scope.kind not in {ScopeKind.ALL, ScopeKind.POPULATION}:
         whole = sources.operations(replace(cut, scope=EVERYTHING), False)
@@ -395,8 +399,14 @@ def _stuck(sources: _Sources, limit: float, cut: _Cut) -> list[StuckOperations]:
     return found
 
 
-def _stalls(run: Run, scope: Scope, timing: str) -> Sequence[Stall]:
+def _prevented_by(run: Run, scope: Scope, timing: str) -> Sequence[Stall]:
     """The stalls that prevented operations of a scope; none for an open load."""
+    is_closed = any(each.workload.model is Model.CLOSED for each in _makers(run, scope))
+    return _stalls(run, scope, timing) if is_closed else []
+
+
+def _stalls(run: Run, scope: Scope, timing: str) -> Sequence[Stall]:
+    """The stalls of a scope: those of its population, or those that all its populations share."""
     if timing in {OPERATION.key, WORKFLOW.key}:
         # Users with several kinds of operations also wait for those of the first kind, and a stall
         # of these also prevents workflows.
@@ -406,13 +416,12 @@ def _stalls(run: Run, scope: Scope, timing: str) -> Sequence[Stall]:
         by_population = {
             each.name: [stall for stall in stalls if stall.population == each.name]
             for each in run.plan.populations
+            if series_of(Scope(ScopeKind.POPULATION, each.name), run, timing_of(timing))
         }
-        stalls = (
-            by_population.get(scope.name, [])
-            if scope.kind is ScopeKind.POPULATION
-            else shared(by_population.values())
-        )
-    return stalls if any(each.workload.model is Model.CLOSED for each in _makers(run, scope)) else []
+        if scope.kind is ScopeKind.POPULATION:
+            return by_population.get(scope.name, [])
+        return shared(by_population.values()) if by_population else []
+    return stalls
 
 
 def _makers(run: Run, scope: Scope) -> list[Population]:

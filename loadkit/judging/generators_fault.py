@@ -2,9 +2,11 @@
 
 A fail on operations is invalid if arrivals waited for a user, or were dropped, because the load had
 too few accounts. A fail on times stands if the times fail without these waits too. A fail on failures
-or throughput stands if it does not come from such arrivals. Any fail stands if the service stood
-still while all accounts were in use: users of more accounts would have waited too. A fail is also
-invalid if arrivals were dropped because most users were thinking. The rest is about connections.
+or throughput stands if it does not come from such arrivals. Any fail stands if it remains in the
+seconds in which accounts were free. Seconds with all accounts in use do not count if they began
+while the service stood still: users of more accounts would have waited too. A fail is also invalid
+if it comes from arrivals that were dropped because most users were thinking. The rest is about
+connections.
 
 A service closes a connection whose client does not read or answer for long enough. A client without
 a free socket cannot reconnect. The generator has a fault while one of its event loops stands still,
@@ -18,6 +20,7 @@ fault, or soon after it:
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +31,7 @@ from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.families import Basis, FamilyRules
 from loadkit.judging.finding import Finding
 from loadkit.recording import health_bounds
-from loadkit.recording.histogram import lower_edges
+from loadkit.recording.histogram import index, lower_edges
 from loadkit.recording.messages import CONNECTIONS, LEAST_CONNECTIONS
 from loadkit.recording.slices import Kind, worker_series
 from loadkit.recording.timing import timing_of
@@ -41,12 +44,12 @@ from loadkit.recording.worker_second import (
     WorkerSecond,
 )
 from loadkit.units import format_seconds
-from loadkit.verdict import Status, Window
+from loadkit.verdict import Status
 
 __all__ = ["check_accounts", "check_generator_fault"]
 
-_UNSERVED = frozenset({"dropped", "unfinished"})
-"""The outcomes of arrivals that no user served."""
+_FEWEST = 10
+"""A fail stands without some of its seconds if at least this many seconds remain."""
 _LONG = 20
 """A service stands still if no answer arrives for longer than this multiple of the usual time."""
 _STALL = 1.0
@@ -57,6 +60,7 @@ _BACK = 30
 """Seconds after a fault in which clients may still be away: they wait before each attempt."""
 
 Booleans = npt.NDArray[np.bool_]
+Integers = npt.NDArray[np.int64]
 
 
 def check_generator_fault(criterion: Criterion, evidence: Evidence, finding: Finding) -> Finding:
@@ -103,28 +107,23 @@ def check_accounts(criterion: Criterion, evidence: Evidence, rules: FamilyRules,
 
     case = Case(criterion, evidence, window, rules.corrects(criterion.measure.timing))
     present = seconds_with(ALL_PRESENT)
-    if present.any() and _passes_without_unserved(case):
+    if present.any() and _passes_without_unserved(case, present):
         return finding.become(
             Status.INVALID,
             f"arrivals were dropped in {int(present.sum())} of {window.seconds} seconds, because all users that may be "
             "present were, and most of them were thinking; use fewer journeys per second, or shorter think times",
         )
-    in_use = seconds_with(ALL_IN_USE)
-    # If the service stood still, users of more accounts would have waited for it too.
-    limit = criterion.limit if criterion.measure.family == Family.TIME else 0.0
-    usual = 1 / max(float(case.traffic.completed.mean()), 1e-9)
-    if not in_use.any() or _stood_still(evidence, window, in_use, max(limit, _STALL, _LONG * usual)):
+    in_use = _unexplained(seconds_with(ALL_IN_USE), case)
+    if not in_use.any() or _fails_beside(case, rules, in_use):
         return finding
     sentence = (
         f"arrivals waited for a user in {int(in_use.sum())} of {window.seconds} seconds, because all accounts of "
         "this load were in use"
     )
     advice = "name more accounts, or let users share them (share_accounts = true)"
-    if criterion.measure.family != Family.TIME:
-        if not _passes_without_unserved(case):
-            return finding
+    if _passes_without_unserved(case, in_use):
         return finding.become(Status.INVALID, f"{sentence}, which may be why {finding.reason}; {advice}")
-    for condition, other in rules.other_ways(case):
+    for condition, other in rules.other_ways(case) if criterion.measure.family == Family.TIME else ():
         status = rules.find(other).status
         if status is not Status.FAIL:
             return finding.become(
@@ -134,41 +133,76 @@ def check_accounts(criterion: Criterion, evidence: Evidence, rules: FamilyRules,
     return finding
 
 
-def _passes_without_unserved(case: Case) -> bool:
-    """Would a criterion on failures or throughput be met if no arrival had lacked a user?
+def _passes_without_unserved(case: Case, seconds: Booleans) -> bool:
+    """Would a criterion be met if no arrival of the marked seconds had lacked a user?
 
-    The arrivals that lacked a user count like the others. Of a criterion on times, this is not
-    known, so it could be.
+    For a throughput, the arrivals that lacked a user count like the others. For other criteria,
+    they do not count, and times begin when an operation is sent.
     """
-    criterion, window = case.criterion, case.window
+    criterion, window, table = case.criterion, case.window, case.evidence.run.table
     series = series_of(criterion.scope, case.evidence.run, timing_of(case.timing))
-    _, outcome, _, count = case.evidence.run.table.select(Kind.RESPONSE, series, window.start, window.end)
-    outcomes = case.evidence.run.table.outcomes
-    is_unserved = np.isin(outcome, [place for place, name in enumerate(outcomes) if name in _UNSERVED])
-    unserved, all_of_them = float(count[is_unserved].sum()), float(count.sum())
-    failed = float(count[outcome != 0].sum()) - unserved
+    second, outcome, bucket, count = table.select(Kind.SERVICE, series, window.start, window.end)
+    dropped, unfinished = (_is(name, outcome, table.outcomes) for name in ("dropped", "unfinished"))
+    # An operation that was sent and has no answer is unfinished too, but after some time.
+    is_unserved = dropped | (unfinished & (bucket == 0))
+    # A report can be written up to a second after an arrival.
+    near = np.convolve(seconds, np.ones(3), "same") > 0
+    is_unserved &= near[second - window.start]
+    number = float(count.sum())
+    unserved, failed = (float(count[rows].sum()) for rows in (is_unserved, (outcome != 0) & ~is_unserved))
     if not unserved:
         return False
+    served = number - unserved
     match criterion.measure.family:
         case Family.ERROR_RATE:
-            return failed <= criterion.limit * (all_of_them - unserved)
+            return failed <= criterion.limit * served
         case Family.AVAILABILITY:
-            return failed <= (1 - criterion.limit) * (all_of_them - unserved)
+            return failed <= (1 - criterion.limit) * served
         case Family.THROUGHPUT:
-            share = 1 - failed / max(1.0, all_of_them - unserved)
+            share = 1 - failed / max(1.0, served)
             is_lower = not criterion.comparison.is_upper
-            return is_lower and share * all_of_them >= criterion.limit * window.seconds
-    return criterion.measure.family == Family.TIME
-
-
-def _stood_still(evidence: Evidence, window: Window, seconds: Booleans, longer: float) -> bool:
-    """Did the service stand still for longer than `longer` seconds in some of the marked seconds?"""
-    for stall in evidence.run.stalls:
-        if stall.seconds > longer:
-            first = max(0, int(stall.start) - window.start)
-            if seconds[first : max(first, math.ceil(stall.end) - window.start)].any():
-                return True
+            return is_lower and share * number >= criterion.limit * window.seconds
+        case Family.TIME if criterion.measure.quantile is not None and criterion.comparison.is_upper:
+            is_over = ((bucket > index(criterion.limit)) | (outcome != 0)) & ~is_unserved
+            return float(count[is_over].sum()) <= (1 - criterion.measure.quantile) * served
     return False
+
+
+def _is(name: str, outcome: Integers, outcomes: Sequence[str]) -> Booleans:
+    """Mark the outcomes with a name. `outcome`: numbers, shape (n,); `outcomes`: names by number."""
+    return np.isin(outcome, [number for number, each in enumerate(outcomes) if each == name])
+
+
+def _unexplained(in_use: Booleans, case: Case) -> Booleans:
+    """The seconds with all accounts in use that do not begin while the service stood still.
+
+    Users of more accounts would have waited too. They wait until the accounts are free again.
+    """
+    criterion, window = case.criterion, case.window
+    limit = criterion.limit if criterion.measure.family == Family.TIME else 0.0
+    usual = 1 / max(float(case.traffic.completed.mean()), 1e-9)
+    longest = max(limit, _STALL, _LONG * usual)
+    # A journey holds its account during all of its operations, so stalls of each kind count.
+    stalls = [
+        each
+        for timing in {each.timing for each in case.evidence.run.stalls}
+        for each in case.evidence.stalls(criterion.scope, timing)
+        if each.seconds > longest
+    ]
+    seconds, unexplained = np.flatnonzero(in_use), in_use.copy()
+    for row in np.split(seconds, np.flatnonzero(np.diff(seconds) > _SOON) + 1):
+        begin = window.start + (int(row[0]) if len(row) else 0)
+        if any(each.start < begin + 1 and begin < each.end + 1 for each in stalls):
+            unexplained[row] = False
+    return unexplained
+
+
+def _fails_beside(case: Case, rules: FamilyRules, seconds: Booleans) -> bool:
+    """Is the verdict a fail also without the marked seconds?"""
+    if (~seconds).sum() < _FEWEST:
+        return False
+    rest = case.only(~seconds)
+    return bool(rest.traffic.size) and rules.find(rest).status is Status.FAIL
 
 
 def _stands(case: Case, faults: Booleans) -> bool:

@@ -379,13 +379,17 @@ def find_time_of_any(case: Case) -> Finding:
 
 def _unknown_times(case: Case) -> str:
     """The reason why the times of messages cannot be judged; "" if they can."""
-    return case.evidence.latency_doubt or _created_before(case.evidence) or _undelivered(case)
+    return case.evidence.latency_doubt or _created_before(case) or _undelivered(case)
 
 
-def _created_before(evidence: Evidence) -> str:
-    """A clause if too many messages were created before the run, according to their times."""
-    received = Accounting.of(evidence).received
-    before = evidence.count(CREATED_BEFORE)
+def _created_before(case: Case) -> str:
+    """A clause if too many messages in the window were created before the run.
+
+    A service may also send earlier messages to users who connect, mostly before the window.
+    """
+    evidence, window = case.evidence, case.window
+    before = int(evidence.per_second(lambda each: each.count(CREATED_BEFORE), window).sum())
+    received = int(evidence.traffic(window=window, timing=MESSAGE.key).completed.sum()) + before
     if before <= _BEFORE * received:
         return ""
     return (

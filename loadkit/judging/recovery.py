@@ -92,7 +92,7 @@ class _Judged:
             return f"{kind.name} had not recovered"
         if not measured:
             return f"{kind.name} recovered immediately"
-        number = int(measured) // LENGTH - 1
+        number = math.ceil(measured / LENGTH) - 1
         last = self.windows[number]
         if not last.is_within(self.bounds):
             bad = kind.trouble(last, self.bounds)
@@ -261,11 +261,18 @@ def _judged(criterion: Criterion, course: Course, span: _Span, what: str) -> _Ju
         strict = _compared(criterion, usual, span, what)
         if strict.status is not Status.PASS:
             odd = len(course.before) - len(usual.before)
-            found = found.become(
-                Status.INCONCLUSIVE,
+            reason = (
                 f"{odd} of {len(course.before)} five-second windows before {what} were far worse than the others; "
-                f"compared with the others, {strict.reason}",
+                f"compared with the others, {strict.reason}"
             )
+            assert usual.bounds is not None
+            later = windows[math.ceil((found.measured or 0.0) / LENGTH) :]
+            bad = sum(not each.is_within(usual.bounds) for each in later)
+            is_as_often = _is_chance(bad, len(later), odd / len(course.before))
+            if strict.status is Status.FAIL or not is_as_often:
+                found = found.become(Status.INCONCLUSIVE, reason)
+            else:
+                found = found.warned(f"{reason}; such windows are no more frequent after it")
     if course.doubt and found.status is Status.PASS:
         found = found.become(Status.INCONCLUSIVE, course.doubt)
     return _Judged(course, course.bounds, windows, found)
@@ -275,9 +282,8 @@ def _compared(criterion: Criterion, course: Course, span: _Span, what: str) -> F
     """The finding of one kind; inconclusive if there is too little to compare with."""
     kind, before, bounds = course.kind, course.before, course.bounds
     assert bounds is not None
-    windows, at_limit = span.windows(course), list[Spell]()
-    if criterion.limit % LENGTH:
-        at_limit = span.windows(course, int(criterion.limit))
+    windows = span.windows(course)
+    at_limit = span.windows(course, int(criterion.limit)) if criterion.limit % LENGTH else None
     found = _recovered(criterion, kind, windows, bounds, what, at_limit)
     if math.isinf(bounds.p95):
         if found.status is Status.FAIL:
@@ -295,12 +301,14 @@ def _compared(criterion: Criterion, course: Course, span: _Span, what: str) -> F
     if not none or not _is_chance(none, len(windows), empty):
         return found
     filled, filled_at_limit = (
-        [
+        each
+        and [
             spell if spell.begun else replace(_as_before(spell, bounds), in_flight=spell.in_flight)
             for spell in each
         ]
         for each in (windows, at_limit)
     )
+    assert filled is not None
     if _recovered(criterion, kind, filled, bounds, what, filled_at_limit).status is found.status:
         return found
     return found.become(
@@ -345,11 +353,11 @@ def _recovered(
     windows: list[Spell],
     bounds: Spell,
     what: str,
-    at_limit: Sequence[Spell] = (),
+    at_limit: Sequence[Spell] | None = None,
 ) -> Finding:
     """The finding of one kind.
 
-    `at_limit`: the windows that begin at the limit; none if windows begin there anyway.
+    `at_limit`: the windows that begin at the limit; None if windows begin there anyway.
     """
     good = [spell.is_within(bounds) for spell in windows]
     limit = criterion.limit
@@ -361,14 +369,15 @@ def _recovered(
 
     first = next((number for number in range(len(good) - IN_A_ROW + 1) if is_good(number)), None)
     is_late = first is None or first * LENGTH > limit
-    if is_late and len(at_limit) >= IN_A_ROW and _are_good(at_limit[:IN_A_ROW], bounds):
+    if is_late and at_limit and len(at_limit) >= IN_A_ROW and _are_good(at_limit[:IN_A_ROW], bounds):
         return _lasting(limit, kind, windows[0].start, at_limit, float(int(limit)), bounds, what)
     if first is not None:
         return _lasting(limit, kind, windows[0].start, windows[first:], float(first * LENGTH), bounds, what)
     # A recovery in time must start within the limit. It is ruled out if a bad window follows each
     # possible start.
     in_time = range(int(limit // LENGTH) + 1)
-    is_open = bool(at_limit) and _are_good(at_limit, bounds)  # too few windows, all of them good
+    # Too few windows, or none, and all of them good.
+    is_open = at_limit is not None and _are_good(at_limit, bounds)
     if not is_open and all(number < len(good) and not is_good(number) for number in in_time):
         bad = [spell for spell, is_within in zip(windows, good, strict=True) if not is_within]
         after = format_seconds(bad[-1].start - windows[0].start) if bad else ""
@@ -377,7 +386,7 @@ def _recovered(
             Status.FAIL,
             f"the service had not recovered within {format_seconds(limit)} after {what}: {excess}",
         )
-    more = (in_time[-1] + IN_A_ROW) * LENGTH - len(windows) * LENGTH
+    more = int(limit) + IN_A_ROW * LENGTH - len(windows) * LENGTH
     return Finding(
         Status.INCONCLUSIVE,
         f"the load held for {format_seconds(len(windows) * LENGTH)} after {what}, too short to see six good windows of "

@@ -82,7 +82,7 @@ def check_relay_fault(
         f"{window.seconds} seconds"
     )
     case = Case(criterion, evidence, window, rules.corrects(criterion.measure.timing))
-    is_short = RELAY_LATE <= longest < run.plan.drain
+    is_short = longest < run.plan.drain
     if proves_leak(criterion, finding) or (is_short and stands(case, rules, Contention(is_late, sentence))):
         return finding.warned(f"{sentence}; this does not explain the fail")
     if is_limited:

@@ -26,7 +26,7 @@ def users_for(arrivals_per_second: float) -> int:
 class ArrivalQueue:
     """Matches arrivals with free users."""
 
-    __slots__ = ("_is_closed", "due", "served", "waiting")
+    __slots__ = ("due", "is_closed", "served", "waiting")
 
     def __init__(self) -> None:
         self.waiting: deque[asyncio.Future[float]] = deque()
@@ -38,14 +38,15 @@ class ArrivalQueue:
 
         An arrival that became a journey has several timings, separated by spaces.
         """
-        self._is_closed = False
+        self.is_closed = False
+        """Have all arrivals been admitted?"""
 
     def turn(self) -> Awaitable[float]:
         """Wait for the caller's next arrival. Its due time is the result; infinity without one."""
         turn: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         if self.due:
             turn.set_result(self.due.popleft())
-        elif self._is_closed:
+        elif self.is_closed:
             turn.set_result(math.inf)
         else:
             # A time limit of a journey may have ended older waits; each would count as a free user.
@@ -76,7 +77,7 @@ class ArrivalQueue:
 
     def close(self) -> None:
         """Accept no more arrivals; those that are due are still served."""
-        self._is_closed = True
+        self.is_closed = True
         while self.waiting:
             turn = self.waiting.popleft()
             if not turn.done():

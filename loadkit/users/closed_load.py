@@ -21,6 +21,9 @@ __all__ = ["ClosedLoad"]
 
 _CONCURRENT_ARRIVALS = 20
 """Concurrent preparations (log-ins) per worker: enough to be fast, too few to be a load."""
+_LATER = 10
+"""How many times as many users who replace others may log in at the same time. Sessions of similar
+length end together, and after an outage all of these users log in at once."""
 _HEAD_START = 3.0
 """Seconds before its join at which a user starts preparing; the first users start immediately."""
 
@@ -64,6 +67,7 @@ class ClosedLoad:
         self._part = part
         """This worker's index and the number of workers: user k belongs to worker k mod n."""
         self._arrival_slots = asyncio.Semaphore(_CONCURRENT_ARRIVALS)
+        self._later_slots = asyncio.Semaphore(_LATER * _CONCURRENT_ARRIVALS)
         self._before = before
         self._everybody = everybody
         """The first users of all populations, and their accounts."""
@@ -142,8 +146,8 @@ class ClosedLoad:
                     life.user.close()
                     earlier += 1
                     life = self._life(seat, earlier)
-                    # Users who replace others come one by one, and wait for nobody else.
-                    preparing = self._preparing(life, origin, 0.0)
+                    # Users who replace others come one by one, and do not wait for the first users.
+                    preparing = self._preparing(life, origin, 0.0, self._later_slots)
                 recorder.left(leave)
         finally:
             if preparing is not None:
@@ -151,7 +155,7 @@ class ClosedLoad:
             life.user.close()
 
     def _preparing(
-        self, life: Lifecycle, origin: float, join: float, slots: asyncio.Semaphore | None = None
+        self, life: Lifecycle, origin: float, join: float, slots: asyncio.Semaphore
     ) -> asyncio.Task[None] | None:
         """The task of a user's preparation.
 
@@ -173,7 +177,7 @@ class ClosedLoad:
         return begin + seconds
 
     async def _prepare(
-        self, life: Lifecycle, arrive: Arrive, origin: float, join: float, slots: asyncio.Semaphore | None
+        self, life: Lifecycle, arrive: Arrive, origin: float, join: float, slots: asyncio.Semaphore
     ) -> None:
         if join > _HEAD_START:
             await self._context.pacer.until(origin + join - _HEAD_START)

@@ -103,10 +103,11 @@ class Lifecycle:
         idle = 0
         self._begin()
         # A token can have expired while the user was absent.
-        if user.renewal is not None and meter.now() >= self._next_renewal:
-            due = meter.intended
+        if user.renewal is not None and meter.now() >= max(user.renewal[0], self._next_renewal):
+            due, begun = meter.intended, meter.now()
             await self.renew_if_due()
-            meter.intended = due
+            # No operation includes the time of a renewal, but a wait for this user stays.
+            meter.intended = due + meter.now() - begun
         while True:
             meter.recorder.journeys += 1
             meter.began = meter.intended
@@ -177,6 +178,8 @@ class Lifecycle:
         had_failed, failure, exchange = meter.has_failed, meter.unrecorded_failure, meter.exchange
         meter.is_recorded = meter.has_failed = False
         renew = due[1]
+        # In an open load it can be infinite: no arrival is known yet.
+        meter.intended = min(meter.intended, meter.now())
         try:
             await renew()
         except Exception as error:

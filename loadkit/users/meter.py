@@ -61,6 +61,7 @@ class Meter:
         "free",
         "has_failed",
         "has_thought",
+        "idle",
         "intended",
         "is_cut",
         "is_open",
@@ -125,6 +126,8 @@ class Meter:
         self.began = 0.0
         """Intended start of the user's journey."""
         self.intended = self.free = 0.0
+        self.idle = 0.0
+        """Seconds for which the user has waited for arrivals of requests."""
         self.until = self.sends_until = float("inf")
         """When the user's time is over, and when it may send no more. The second is later for the
         journey of an arrival, which may end in the drain."""
@@ -233,6 +236,8 @@ class Meter:
         """Note that an arrival has become an operation of this label and timing."""
         if self._queue is not None:
             self._queue.note_operation(label, timing, self.tenant)
+            if self.intended > self.free:
+                self.idle += self.intended - self.free
 
     def leave(self) -> None:
         """End the user's journey.

@@ -155,7 +155,7 @@ class OpenLoad:
         recorder = self._recorder
         if sum(each.in_flight for each in self._pools) >= self._most:
             due = sum(len(each.arrival_queue.due) for each in self._pools)
-            if recorder.in_flight + due < self._most:
+            if 2 * (recorder.in_flight + due) < self._most:  # most users wait for nothing
                 recorder.counts[ALL_PRESENT] = self._workload.max_in_flight
             recorder.scheduled += 1
             recorder.dropped += 1
@@ -228,9 +228,14 @@ class OpenLoad:
                 if self._workload.model is Model.REQUESTS:
                     await self._serve_requests(life, pool, end, drained)
                     return
-                while (moment := await queue.turn()) < end:
+                while True:
+                    free = self._context.clock.now()
+                    moment = await queue.turn()
+                    if moment >= end:
+                        return
                     # Otherwise the journeys that wait longest for a user would not be recorded.
                     user.meter.start(moment, end, drained)
+                    user.meter.free = free
                     with contextlib.suppress(UserFinished):  # more arrivals may wait for this user
                         await life.follow(pool.journey, is_once=True)
                         queue.note_journey(DROPPED_LABEL, user.meter.timings, user.tenant)
@@ -240,14 +245,16 @@ class OpenLoad:
     async def _serve_requests(self, life: Lifecycle, pool: _Pool, end: float, drained: float) -> None:
         """Let each operation of a user's journeys wait for an arrival, until all are served."""
         meter, until, clock = life.user.meter, end, self._context.clock
+        due = pool.arrival_queue.due
         meter.pace(pool.arrival_queue)
         while True:
-            begun = clock.now()
+            before = len(due)
             meter.start(math.inf, until)
             with contextlib.suppress(UserFinished):
                 await life.follow(pool.journey)
-            # A journey that failed near the end of the load has ended. More arrivals may wait.
-            is_over = until == drained and (clock.now() >= drained or clock.now() == begun)
-            if is_over or not pool.arrival_queue.due:
+            # A journey that failed near the end of the load has ended. More arrivals may wait or
+            # come. A journey that serves none of them is not repeated.
+            is_over = until == drained and len(due) >= before
+            if pool.arrival_queue.is_closed and (is_over or not due or clock.now() >= drained):
                 return
             until = drained

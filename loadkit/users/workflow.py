@@ -21,7 +21,8 @@ class Workflow:
     """A context manager around the steps of one workflow. It records one operation at the end.
 
     The time of the workflow is the sum of its steps; pauses between them do not count. In an open
-    load of journeys, the time for which the arrival waited for a user counts too. It fails if
+    load of journeys, the time for which the arrival waited for a user counts too. If requests arrive
+    at a stated rate, the time for which the user waits for the next arrival does not. It fails if
     a step fails, and its outcome names the first failed step. A step without an answer at the end
     of the drain fails. A workflow is not recorded if it is left early because the user's time is
     over, or because of an error in the journey's code.
@@ -93,18 +94,18 @@ class Step:
     It fails if an operation or a check in it fails, or if it ends with an error of the service.
     """
 
-    __slots__ = ("_began", "_had_failed", "_meter", "_name", "_workflow")
+    __slots__ = ("_began", "_had_failed", "_idle", "_meter", "_name", "_workflow")
 
     def __init__(self, name: str, workflow: Workflow, meter: Meter) -> None:
         self._name, self._workflow, self._meter = name, workflow, meter
-        self._began = 0.0
+        self._began = self._idle = 0.0
         self._had_failed = False
 
     def __enter__(self) -> Self:
         meter = self._meter
         meter.settle()
         self._had_failed, meter.has_failed = meter.has_failed, False
-        self._began = meter.now()
+        self._began, self._idle = meter.now(), meter.idle
         return self
 
     def __exit__(
@@ -120,4 +121,5 @@ class Step:
             or (pending is not None and pending.outcome != OK)
         )
         meter.has_failed = meter.has_failed or self._had_failed
-        self._workflow.ended(self._name, meter.now() - self._began, meter.exchange, has_failed=has_failed)
+        seconds = meter.now() - self._began - (meter.idle - self._idle)
+        self._workflow.ended(self._name, seconds, meter.exchange, has_failed=has_failed)

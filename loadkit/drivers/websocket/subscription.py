@@ -284,7 +284,7 @@ class Subscription:
     def _not_searched(self) -> None:
         """Note that the reader, which looks for other tenants' data, did not read a message."""
         record, meter = self.record, self._meter
-        if record is not None and record.search is None and meter.checks_messages and record.is_recorded:
+        if record is not None and record.search is None and meter.checks_messages and record.begins():
             meter.recorder.messages_searched -= 1
 
     def _begun_log(self) -> MessageLog | None:
