@@ -46,6 +46,10 @@ def test_an_instance_that_ended_before_the_run_does_not_count() -> None:
     criterion = grammar.criterion("CPU utilization stays below 70% on every instance")
     verdict = judge(criterion, Evidence(run))
     assert verdict.status is Status.PASS, verdict.reason
+    just_before = a_run()
+    died = replace(ended, times=START - np.array([1.5, 0.5]))
+    observe(just_before, FakeObserver({both.name: replace(usual, series=(*usual.series, died))}))
+    assert len(just_before.observations[both.name].series) == 2, "it may have ended in the run"
     gone = a_run()
     observe(gone, FakeObserver({both.name: replace(usual, series=(ended,))}))
     assert judge(criterion, Evidence(gone)).status is Status.INCONCLUSIVE

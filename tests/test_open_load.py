@@ -1,6 +1,8 @@
 """Arrivals that do not wait for answers, simulated: who serves them, and what becomes of those that nobody serves."""
 
+import asyncio
 from dataclasses import replace
+from random import Random
 
 import pytest
 
@@ -14,9 +16,10 @@ from loadkit.recording.timing import QUERY, REQUEST, WORKFLOW
 from loadkit.recording.traffic import LONGEST
 from loadkit.target import Account, Secret, Target
 from loadkit.users.accounts import accounts_in_use
+from loadkit.users.arrival_queue import ArrivalQueue
 from loadkit.users.open_load import DROPPED_LABEL
 from loadkit.verdict import Status
-from loadkit.workload.workload import MixEntry, Model, Think
+from loadkit.workload.workload import MixEntry, Model, Stage, Think
 from tests.builders import error_rate, judge, response_time, run_of
 from tests.virtual_time import ORIGIN, accounts, after, open_plan, plan_of, quantile, simulate
 
@@ -122,6 +125,23 @@ def test_arrivals_that_are_dropped_because_users_think_are_no_fail_of_the_servic
     verdict = judge(error_rate(0.01), run_of(load.table, plan, worker_seconds=load.worker_seconds))
     assert verdict.status is status, verdict.reason
     assert ("most of them were thinking" in verdict.reason) == (status is Status.INVALID)
+
+
+def test_some_users_who_think_explain_no_arrivals_that_are_dropped():
+    """At each moment, a tenth of the users think, and the others wait for the service."""
+    plan = open_plan(
+        journey="tests.sample_journeys:two_pages",
+        model=Model.JOURNEYS,
+        level=20,
+        seconds=120,
+        think=Think(1, 3),
+        max_in_flight=50,
+    )
+    random = Random(1)
+    load = simulate(plan, lambda *_: Answer(random.uniform(5, 15)))
+    assert load.operations(outcome="dropped") > 1500
+    verdict = judge(error_rate(0.7), run_of(load.table, plan, worker_seconds=load.worker_seconds))
+    assert verdict.status is Status.FAIL, verdict.reason
 
 
 @pytest.mark.parametrize(("seconds", "status"), [(0.01, Status.INVALID), (2.0, Status.FAIL)])
@@ -440,3 +460,47 @@ def test_an_unrecorded_operation_does_not_hide_that_its_arrival_waited_for_a_use
     run = simulate(plan_of(f"tests.sample_journeys:{journey}", **how), after(0.5), target=target)
     _, _, sums = run.table.totals([label_series("GET /shown")], 0, 1 << 22)
     assert sums[:, LONGEST].max() > 10
+
+
+def test_a_token_that_has_expired_at_once_makes_no_user_leave():
+    plan = open_plan(journey="tests.sample_journeys:page_with_a_short_token", level=20, seconds=20)
+    load = simulate(plan, after(0.01), target=Target("fake", "http://fake", accounts=accounts(5)))
+    scheduled = sum(each.count("scheduled") for each in load.worker_seconds)
+    assert load.operations("GET /page") == scheduled > 300
+    assert load.operations(outcome="unfinished") == 0
+
+
+def test_users_whose_journeys_fail_shortly_before_the_end_serve_the_last_arrivals():
+    """Each of two users pauses after an arrival, and more arrive in the last tenth of a second."""
+    stages = (Stage(0, 5), Stage(9.9, 5), Stage(0, 60), Stage(0.1, 60))
+    plan = open_plan(journey="tests.sample_journeys:wrong_page").with_workloads(
+        lambda load: replace(load, stages=stages)
+    )
+    load = simulate(plan, after(0.01), target=Target("fake", "http://fake", accounts=accounts(2)))
+    assert load.operations(outcome="unfinished") == 0
+    scheduled = sum(each.count("scheduled") for each in load.worker_seconds)
+    assert load.operations("GET /page") == scheduled > 40
+
+
+def test_a_workflow_does_not_include_the_wait_for_the_next_arrival():
+    plan = open_plan(journey="tests.sample_journeys:visit_logged_in", level=2, seconds=60)
+    load = simulate(plan, after(0.01))
+    _, _, sums = load.table.totals([label_series("visit", WORKFLOW)], 0, 1 << 22)
+    assert sums[:, 0].sum() > 20
+    assert sums[:, LONGEST].max() == pytest.approx(0.01, rel=0.01)
+
+
+@pytest.mark.parametrize("model", [Model.REQUESTS, Model.JOURNEYS])
+def test_a_loop_that_continues_a_user_late_is_the_generators_time(monkeypatch, model):
+    """The loop takes 30 ms from the arrival until its user continues."""
+    admit = ArrivalQueue.admit
+
+    def slowly(queue, moment):
+        found = admit(queue, moment)
+        asyncio.get_running_loop().clock.seconds += 0.03
+        return found
+
+    monkeypatch.setattr(ArrivalQueue, "admit", slowly)
+    load = simulate(open_plan(model=model, level=5, seconds=20, think=Think(0, 0)), after(0.01))
+    assert quantile(load, Kind.LATENESS, 0.5) == pytest.approx(0.03, rel=0.01)
+    assert quantile(load, Kind.SERVICE, 0.5) == pytest.approx(0.01, rel=0.01)

@@ -1,6 +1,7 @@
 """What a journey can do with its user."""
 
 import asyncio
+import math
 import random
 
 import pytest
@@ -313,7 +314,10 @@ def test_what_gets_old_is_renewed_once_between_two_journeys_and_not_recorded():
     assert meeting.recorder.sent == 4
 
 
-def test_what_got_old_while_the_user_was_absent_is_renewed_before_its_first_operation():
+@pytest.mark.parametrize("waited", [0.0, 2.0])
+def test_what_got_old_while_the_user_was_absent_is_renewed_before_its_first_operation(waited):
+    """The time of the renewal does not count, and that for which an arrival waited for the user does."""
+
     async def come_back(user):
         async def renew():
             (await user.post("/renew")).raise_for_status()
@@ -324,13 +328,30 @@ def test_what_got_old_while_the_user_was_absent_is_renewed_before_its_first_oper
             raise UserFinished
 
         user.renew_after(0.0, renew)
+        user.meter.intended -= waited
         with pytest.raises(UserFinished):
             await following(user, work)
 
     meeting = meet(come_back)
     assert paths(meeting) == ["/renew", "/work"]
     (sample,) = meeting.recorder.requests.samples
-    assert (sample.label, sample.intended, sample.lateness) == ("GET /work", 0.0, 0.0)
+    assert (sample.label, sample.lateness) == ("GET /work", 0.0)
+    assert sample.end - sample.intended == pytest.approx(0.1 + waited)
+
+
+def test_a_renewal_before_any_arrival_is_known_is_sent():
+    async def use(user):
+        async def renew():
+            (await user.post("/renew")).raise_for_status()
+
+        Lifecycle(user, user.meter._pacer)
+        user.renew_after(0.0, renew)
+        user.meter.sends_until = 100.0
+        user.meter.intended = math.inf  # as of a user who waits for its first arrival
+        await user.meter.renew_if_due()
+        assert user.renewal is None
+
+    assert paths(meet(use)) == ["/renew"]
 
 
 def test_no_operation_counts_the_time_of_a_renewal():

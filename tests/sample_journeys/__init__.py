@@ -141,6 +141,21 @@ async def two_pages(user: User) -> None:
     await user.get("/b")
 
 
+@journey("a page that is wrong")
+async def wrong_page(user: User) -> None:
+    await user.get("/page")
+    raise AssertionError("it is wrong")
+
+
+@journey("a page with a token that has expired at once")
+async def page_with_a_short_token(user: User) -> None:
+    async def renew() -> None:
+        await user.post("/token", record=False)
+
+    user.renew_after(0.0, renew)
+    await user.get("/page")
+
+
 @journey("a visit after an unrecorded log-in")
 async def visit_logged_in(user: User) -> None:
     await user.post("/login", record=False)
