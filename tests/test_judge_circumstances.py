@@ -18,6 +18,7 @@ from loadkit.recording.stalls import Stall
 from loadkit.recording.timing import QUERY, WORKFLOW
 from loadkit.recording.worker_second import (
     ALL_IN_USE,
+    ALL_PRESENT,
     JOURNEY_ERROR,
     JOURNEYS,
     MET_ERROR,
@@ -494,6 +495,40 @@ def test_a_never_that_only_the_lateness_of_the_generator_broke_is_invalid(servic
     assert verdict.status is status, verdict.reason
     if status is FAIL:
         assert any("the verdict is the same without it" in warning for warning in verdict.warnings)
+
+
+@pytest.mark.parametrize(("stall", "status"), [(8.0, FAIL), (1.2, INVALID)])
+def test_a_stall_explains_waits_for_accounts_only_for_some_time_after_it(stall, status):
+    """From the stall on, arrivals wait for a user for 1 s, for 40 s."""
+    starts, samples = np.arange(0, 600, 0.02), []
+    for start in starts.tolist():
+        wait = 1.0 if 20 <= start < 60 else 0.0
+        samples.append(Sample("GET /", OK, start, start + wait, start + wait + 0.01, 100))
+    rows = [
+        dataclasses.replace(each, counts={"users": each.counts["users"] | {f"{ALL_IN_USE}accounts": 10}})
+        if 20 <= each.second < 60
+        else each
+        for each in worker_seconds_of(600, scheduled=50)
+    ]
+    run = run_of(samples, plan_of(600, level=50), worker_seconds=rows, stalls=[(20.0, 20.0 + stall)])
+    verdict = judge(response_time(comparison=Comparison.STAYS_BELOW), run)
+    assert verdict.status is status, verdict.reason
+
+
+def test_arrivals_dropped_while_most_users_think_excuse_no_slow_spell_at_another_time():
+    samples = []
+    for start in np.arange(0, 300, 0.02).tolist():
+        took = 1.0 if 100 <= start < 110 else 0.01
+        samples.append(Sample("GET /", OK, start, start, start + took, 100))
+    samples += [Sample("GET /", "dropped", 200 + number / 9, 201.0, 201.0, 0) for number in range(9)]
+    rows = [
+        dataclasses.replace(each, counts={"users": each.counts["users"] | {ALL_PRESENT: 10}})
+        if each.second == 200
+        else each
+        for each in worker_seconds_of(300, scheduled=50)
+    ]
+    run = run_of(samples, plan_of(300, level=50), worker_seconds=rows)
+    assert judge(response_time(comparison=NEVER), run).status is FAIL
 
 
 @pytest.mark.parametrize(

@@ -198,21 +198,6 @@ def test_the_beginning_of_an_open_load_of_journeys_is_no_lull(comparison):
     assert not find_lulls(case).any()
 
 
-def test_a_step_that_no_journey_reaches_for_a_minute_is_a_lull():
-    """The step before it fails, so journeys end early."""
-    starts = np.arange(0, 300, 0.05)
-    reached = starts[(starts < 100) | (starts >= 160)]
-    samples = [
-        *samples_of(starts, np.full(len(starts), 0.02)),
-        *samples_of(reached, np.full(len(reached), 0.02), REPORTS.name),
-    ]
-    run = run_of(
-        samples, plan_of(300, level=20, model=Model.JOURNEYS), worker_seconds=worker_seconds_of(300, held=0)
-    )
-    verdict = judge(response_time(0.95, 0.5, STAYS, REPORTS), run)
-    assert (verdict.status, verdict.details["spells"]["over"]) == (Status.FAIL, [10, 11, 12, 13, 14, 15])
-
-
 @pytest.mark.parametrize("comparison", [STAYS, NEVER])
 def test_the_rhythm_of_a_label_in_a_constant_open_load_is_no_lull(comparison):
     """Two requests per second; one of three ten-second windows has no request of the label."""

@@ -50,6 +50,10 @@ def test_an_instance_that_ended_before_the_run_does_not_count() -> None:
     died = replace(ended, times=START - np.array([1.5, 0.5]))
     observe(just_before, FakeObserver({both.name: replace(usual, series=(*usual.series, died))}))
     assert len(just_before.observations[both.name].series) == 2, "it may have ended in the run"
+    replaced = a_run()
+    newer = replace(usual.series[0], times=usual.series[0].times[2:], values=usual.series[0].values[2:])
+    observe(replaced, FakeObserver({both.name: replace(usual, series=(newer, died))}))
+    assert len(replaced.observations[both.name].series) == 1, "another instance has replaced it"
     gone = a_run()
     observe(gone, FakeObserver({both.name: replace(usual, series=(ended,))}))
     assert judge(criterion, Evidence(gone)).status is Status.INCONCLUSIVE

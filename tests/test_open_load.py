@@ -14,6 +14,7 @@ from loadkit.recording.slices import Kind, label_series, tenant_series
 from loadkit.recording.stalls import Stall, common
 from loadkit.recording.timing import QUERY, REQUEST, WORKFLOW
 from loadkit.recording.traffic import LONGEST
+from loadkit.tables import scan
 from loadkit.target import Account, Secret, Target
 from loadkit.users.accounts import accounts_in_use
 from loadkit.users.arrival_queue import ArrivalQueue
@@ -504,3 +505,11 @@ def test_a_loop_that_continues_a_user_late_is_the_generators_time(monkeypatch, m
     load = simulate(open_plan(model=model, level=5, seconds=20, think=Think(0, 0)), after(0.01))
     assert quantile(load, Kind.LATENESS, 0.5) == pytest.approx(0.03, rel=0.01)
     assert quantile(load, Kind.SERVICE, 0.5) == pytest.approx(0.01, rel=0.01)
+
+
+def test_a_table_whose_rows_are_used_up_ends_the_users_of_an_open_load(tmp_path):
+    (tmp_path / "t.csv").write_text("sku\n" + "a\n" * 20)
+    tables = {"products": scan("products", tmp_path / "t.csv", "operation", repeat=False)}
+    plan = open_plan(journey="tests.data_journeys:sell", level=20, seconds=10)
+    load = simulate(plan, after(0.01), target=Target("fake", "http://fake", tables=tables))
+    assert load.operations(outcome="ok") == 20

@@ -261,12 +261,13 @@ def test_stalls_that_are_as_frequent_as_before_are_no_reason_to_doubt_a_recovery
     assert "1 of 12 five-second windows before an instance is killed were far worse" in told
 
 
-def test_an_odd_window_before_the_disturbance_excuses_no_relapse_at_the_end_of_the_load():
+@pytest.mark.parametrize("in_flight", [2, 25])
+def test_an_odd_window_before_the_disturbance_excuses_no_relapse_at_the_end_of_the_load(in_flight):
     starts = np.arange(190 * 100) / 100
     times = np.where(starts < 165, 0.02, 0.25)
     is_stalled = (starts >= 30) & (starts < 31.5)
     times[is_stalled] = 31.52 - starts[is_stalled]
-    waiting = {30: 102} | dict.fromkeys(range(165, 190), 25)
+    waiting = {30: 102} | dict.fromkeys(range(165, 190), in_flight)
     seconds = [changed(each, in_flight=waiting.get(each.second, 2)) for each in worker_seconds_of(190)]
     run = run_of(samples_of(starts, times), PLAN, worker_seconds=seconds, events=(KILL,))
     verdict = judge(WITHIN_30, run)

@@ -3,6 +3,9 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from loadkit.errors import one_line
 from loadkit.observers.base import Observer
 from loadkit.observers.database import DatabaseFacts
@@ -53,12 +56,17 @@ def _of_run(observation: Observation, start: float) -> Observation:
     """An observation without the series that ended before the run.
 
     Samples are asked for from two scrapes before the run, so an instance that had ended then still
-    has some. One that was scraped in the last interval before the run may have ended in it. If all series ended, the source may have, so they stay. Alerts that fired before stay.
+    has some. One that was scraped in the last interval before the run may have ended in it, unless
+    another one has started since. If all series ended, the source may have, so they stay. Alerts that fired before stay.
     """
-    since = start - observation.scrape_interval
-    series = tuple(
-        each for each in observation.series if not len(each.known.times) or each.known.times[-1] >= since
-    )
+    times = [each.known.times for each in observation.series]
+    latest_start = max((each[0] for each in times if len(each)), default=start)
+
+    def is_of_run(own: npt.NDArray[np.float64]) -> bool:
+        since = start - observation.scrape_interval
+        return not len(own) or own[-1] >= start or own[-1] >= max(since, latest_start)
+
+    series = tuple(each for each, own in zip(observation.series, times, strict=True) if is_of_run(own))
     is_of_alerts = any(each.instance == LIFE_SIGN for each in observation.series)
     if is_of_alerts or not series or len(series) == len(observation.series):
         return observation

@@ -48,6 +48,8 @@ from loadkit.verdict import Status
 
 __all__ = ["check_accounts", "check_generator_fault"]
 
+_CATCH_UP = 5
+"""After a stall, arrivals wait for accounts because of it for up to this multiple of its duration."""
 _FEWEST = 10
 """A fail stands without some of its seconds if at least this many seconds remain."""
 _LONG = 20
@@ -107,7 +109,7 @@ def check_accounts(criterion: Criterion, evidence: Evidence, rules: FamilyRules,
 
     case = Case(criterion, evidence, window, rules.corrects(criterion.measure.timing))
     present = seconds_with(ALL_PRESENT)
-    if present.any() and _passes_without_unserved(case, present):
+    if present.any() and not _fails_beside(case, rules, present) and _passes_without_unserved(case, present):
         return finding.become(
             Status.INVALID,
             f"arrivals were dropped in {int(present.sum())} of {window.seconds} seconds, because all users that may be "
@@ -176,7 +178,8 @@ def _is(name: str, outcome: Integers, outcomes: Sequence[str]) -> Booleans:
 def _unexplained(in_use: Booleans, case: Case) -> Booleans:
     """The seconds with all accounts in use that do not begin while the service stood still.
 
-    Users of more accounts would have waited too. They wait until the accounts are free again.
+    Users of more accounts would have waited too. They wait until the accounts are free again, for
+    some times as long as the service stood still.
     """
     criterion, window = case.criterion, case.window
     limit = criterion.limit if criterion.measure.family == Family.TIME else 0.0
@@ -192,8 +195,12 @@ def _unexplained(in_use: Booleans, case: Case) -> Booleans:
     seconds, unexplained = np.flatnonzero(in_use), in_use.copy()
     for row in np.split(seconds, np.flatnonzero(np.diff(seconds) > _SOON) + 1):
         begin = window.start + (int(row[0]) if len(row) else 0)
-        if any(each.start < begin + 1 and begin < each.end + 1 for each in stalls):
-            unexplained[row] = False
+        ends = [
+            each.end + max(_SOON, _CATCH_UP * each.seconds)
+            for each in stalls
+            if each.start < begin + 1 and begin < each.end + 1
+        ]
+        unexplained[row[window.start + row < max(ends, default=0.0)]] = False
     return unexplained
 
 

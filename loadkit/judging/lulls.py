@@ -36,9 +36,10 @@ def find_lulls(case: Case) -> Booleans:
     on nothing else. So a window with little traffic is a lull if populations of such requests also
     have few arrivals in it. Otherwise, users of the closed populations must wait for the service.
 
-    Of open loads of journeys, only the first request of a journey arrives at the stated rate. So
-    their traffic grows from the start of the load for as long as a journey takes. This growth is no
-    lull.
+    Open loads of journeys make no lull. Only the first request of a journey arrives at the stated
+    rate, so their traffic grows from the start of the load for as long as a journey takes, and later
+    varies with the number of journeys. While the service stalls, they still send requests, which
+    show it.
     """
     arrivals = case.traffic.per_second()
     found = thin(arrivals)
@@ -56,8 +57,7 @@ def find_lulls(case: Case) -> Booleans:
         return Traffic.sum_of(by_population).per_second()[kept]
 
     if not closed:
-        has_grown = np.maximum.accumulate(~found)
-        return found & (thin(operations(stated)) if stated else has_grown)
+        return found & thin(operations(stated)) if stated else np.zeros_like(found)
     waiting = np.sum([evidence.in_flight(window, name) for name in closed], axis=0)[kept]
     users = np.sum([evidence.held(window, name)[0] for name in closed], axis=0)[kept]
     is_waited_for = waited_for(arrivals, operations(closed), waiting, users)

@@ -347,6 +347,11 @@ def find_time_of_any(case: Case) -> Finding:
     if doubt := _unknown_times(case):
         return Finding(Status.INCONCLUSIVE, doubt, samples=case.traffic.size)
     found = find_time(case)
+    if found.status is Status.FAIL and (
+        doubt := _of_wrong_clock(case.evidence.count(CREATED_BEFORE), Accounting.of(case.evidence).received)
+    ):
+        # A clock that is behind can show only in the ramp, and makes all messages late.
+        return found.become(Status.INCONCLUSIVE, doubt)
     clock = case.evidence.run.facts["clock"]
     uncertainty = float(clock["uncertainty"])
     if not uncertainty:
@@ -385,11 +390,17 @@ def _unknown_times(case: Case) -> str:
 def _created_before(case: Case) -> str:
     """A clause if too many messages in the window were created before the run.
 
-    A service may also send earlier messages to users who connect, mostly before the window.
+    They are not among its times. A service may also send earlier messages to users who connect,
+    mostly before the window.
     """
     evidence, window = case.evidence, case.window
     before = int(evidence.per_second(lambda each: each.count(CREATED_BEFORE), window).sum())
-    received = int(evidence.traffic(window=window, timing=MESSAGE.key).completed.sum()) + before
+    received = int(evidence.traffic(window=window, timing=MESSAGE.key).completed.sum())
+    return _of_wrong_clock(before, received)
+
+
+def _of_wrong_clock(before: int, received: int) -> str:
+    """A clause if more than 1 % of the received messages were created before the run."""
     if before <= _BEFORE * received:
         return ""
     return (

@@ -266,7 +266,7 @@ def _judged(criterion: Criterion, course: Course, span: _Span, what: str) -> _Ju
                 f"compared with the others, {strict.reason}"
             )
             assert usual.bounds is not None
-            later = windows[math.ceil((found.measured or 0.0) / LENGTH) :]
+            later = span.windows(usual)[math.ceil((found.measured or 0.0) / LENGTH) :]
             bad = sum(not each.is_within(usual.bounds) for each in later)
             is_as_often = _is_chance(bad, len(later), odd / len(course.before))
             if strict.status is Status.FAIL or not is_as_often:

@@ -255,6 +255,6 @@ class OpenLoad:
             # A journey that failed near the end of the load has ended. More arrivals may wait or
             # come. A journey that serves none of them is not repeated.
             is_over = until == drained and len(due) >= before
-            if pool.arrival_queue.is_closed and (is_over or not due or clock.now() >= drained):
+            if is_over or clock.now() >= drained or (pool.arrival_queue.is_closed and not due):
                 return
             until = drained
