@@ -58,19 +58,19 @@ def test_the_accounts_of_a_role_that_are_all_in_use_are_told_with_the_role():
     assert warning.startswith("all accounts with the role admin for the requests were in use (3). ")
 
 
+def visits(think, **rest):
+    """Twenty journeys of two pages per second, with a think time between the pages."""
+    how = {"model": Model.JOURNEYS, "level": 20, "seconds": 60, **rest}
+    return open_plan(journey="tests.sample_journeys:two_pages", think=think, **how)
+
+
 @pytest.mark.parametrize(
     ("number", "seconds", "status"),
     [(12, 0.01, Status.INVALID), (12, 1.0, Status.FAIL), (60, 0.01, Status.PASS)],
     ids=["too few accounts", "too few accounts, and a slow service", "enough accounts"],
 )
 def test_a_fail_for_want_of_accounts_is_invalid(number, seconds, status):
-    plan = open_plan(
-        journey="tests.sample_journeys:two_pages",
-        model=Model.JOURNEYS,
-        level=20,
-        seconds=60,
-        think=Think(0.8, 0.8),
-    )
+    plan = visits(Think(0.8, 0.8))
     target = Target("fake", "http://fake", accounts=accounts(number))
     load = simulate(plan, after(seconds), target=target)
     run = run_of(load.table, plan, worker_seconds=load.worker_seconds)
@@ -114,14 +114,7 @@ def test_failures_for_want_of_accounts_are_invalid(service, status, sentence):
     ids=["they think", "they wait for the service", "few of them think", "there are enough"],
 )
 def test_arrivals_that_are_dropped_because_users_think_are_no_fail_of_the_service(think, seconds, status):
-    plan = open_plan(
-        journey="tests.sample_journeys:two_pages",
-        model=Model.JOURNEYS,
-        level=20,
-        seconds=60,
-        think=think,
-        max_in_flight=50,
-    )
+    plan = visits(think, max_in_flight=50)
     load = simulate(plan, after(seconds))
     verdict = judge(error_rate(0.01), run_of(load.table, plan, worker_seconds=load.worker_seconds))
     assert verdict.status is status, verdict.reason
@@ -130,14 +123,7 @@ def test_arrivals_that_are_dropped_because_users_think_are_no_fail_of_the_servic
 
 def test_some_users_who_think_explain_no_arrivals_that_are_dropped():
     """At each moment, a tenth of the users think, and the others wait for the service."""
-    plan = open_plan(
-        journey="tests.sample_journeys:two_pages",
-        model=Model.JOURNEYS,
-        level=20,
-        seconds=120,
-        think=Think(1, 3),
-        max_in_flight=50,
-    )
+    plan = visits(Think(1, 3), seconds=120, max_in_flight=50)
     random = Random(1)
     load = simulate(plan, lambda *_: Answer(random.uniform(5, 15)))
     assert load.operations(outcome="dropped") > 1500
@@ -147,14 +133,7 @@ def test_some_users_who_think_explain_no_arrivals_that_are_dropped():
 
 @pytest.mark.parametrize(("seconds", "status"), [(0.01, Status.INVALID), (2.0, Status.FAIL)])
 def test_times_of_arrivals_that_were_served_while_most_users_think_are_judged(seconds, status):
-    plan = open_plan(
-        journey="tests.sample_journeys:two_pages",
-        model=Model.JOURNEYS,
-        level=20,
-        seconds=60,
-        think=Think(9, 9),
-        max_in_flight=50,
-    )
+    plan = visits(Think(9, 9), max_in_flight=50)
     load = simulate(plan, after(seconds))
     verdict = judge(response_time(limit=1.0), run_of(load.table, plan, worker_seconds=load.worker_seconds))
     assert verdict.status is status, verdict.reason

@@ -222,8 +222,8 @@ def test_an_interrupted_small_load_ends_the_session(monkeypatch):
 
 
 @pytest.mark.parametrize("ended", ["complete", "the workers did not end"])
-def test_this_process_does_not_search_its_objects_for_garbage_during_a_small_load(monkeypatch, ended):
-    # A search in the second at rest is subtracted from the cost of the load generator.
+def test_garbage_collection_skips_the_objects_of_this_process_during_a_small_load(monkeypatch, ended):
+    # A collection in the second at rest is subtracted from the cost of the load generator.
     objects = []
 
     def run(small: Plan, *_: object, **__: object) -> Run:
