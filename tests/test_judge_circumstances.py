@@ -515,6 +515,26 @@ def test_a_stall_explains_waits_for_accounts_only_for_some_time_after_it(stall, 
     assert verdict.status is status, verdict.reason
 
 
+def test_seconds_with_fewer_arrivals_do_not_show_a_low_throughput_of_the_service():
+    """Each other second has 120 arrivals, of which 20 find no account; the rest have 80."""
+    samples, rows = [], []
+    for each in worker_seconds_of(300, scheduled=100):
+        is_full = each.second % 2 == 0
+        number = 100 if is_full else 80
+        starts = each.second + np.arange(number) / number
+        samples += [Sample("GET /", OK, start, start, start + 0.001, 100) for start in starts.tolist()]
+        if is_full:
+            end = each.second + 0.999
+            samples += [Sample("GET /", "dropped", end, end, end, 0)] * 20
+            counts = {"users": each.counts["users"] | {f"{ALL_IN_USE}accounts": 10}}
+            rows.append(dataclasses.replace(each, counts=counts))
+        else:
+            rows.append(each)
+    run = run_of(samples, plan_of(300, level=100), worker_seconds=rows)
+    verdict = judge(throughput(94, Comparison.IS_ABOVE), run)
+    assert verdict.status is INVALID, verdict.reason
+
+
 def test_arrivals_dropped_while_most_users_think_excuse_no_slow_spell_at_another_time():
     samples = []
     for start in np.arange(0, 300, 0.02).tolist():
