@@ -17,7 +17,7 @@ from loadkit.workload.plan import Plan
 from tests.builders import run_of, samples_of
 
 ORDERS = Path("orders.json")
-"""How the service answers: {"seconds": 0.01, "trouble": "", "mistake": "", "ended": "complete", "interrupt": false}."""
+"""How the service answers: {"seconds": 0.01, "trouble": "", "mistake": "", "ended": "complete", "interrupt": false, "facts": {}}."""
 LOG = Path("testbed.log")
 """One line for each call: "run Run A: 100 users", "close"."""
 
@@ -41,7 +41,8 @@ class FakeTestbed:
         starts = np.arange(0, seconds, 0.01)
         times = np.full(len(starts), orders.get("seconds", 0.01))
         run = run_of(samples_of(starts, times, label="GET /shop/items"), plan, groups=self._groups)
-        return replace(run, ended=Ending.read(orders.get("ended", "complete")))
+        facts = {**run.facts, **orders.get("facts", {})}
+        return replace(run, ended=Ending.read(orders.get("ended", "complete")), facts=facts)
 
     def close(self) -> None:
         _note("close")

@@ -298,3 +298,32 @@ def test_of_a_run_of_format_2_the_records_that_were_lost_have_ids_alone(tmp_path
     }  # fmt: skip
     (folder / "run.json").write_text(json.dumps(stored))
     assert archive.load(folder).database == facts
+
+
+@pytest.mark.parametrize("error", [OSError("no space"), KeyboardInterrupt()])
+def test_a_run_that_cannot_be_replaced_stays_as_it_was(tmp_path, monkeypatch, error):
+    archive.save(a_run(), tmp_path)
+    replace_path = Path.replace
+
+    def fail(self, target):
+        if (self / "run.json").exists() and target.name == a_run().id and not target.exists():
+            monkeypatch.setattr(Path, "replace", replace_path)
+            raise error
+        return replace_path(self, target)
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises((ConfigurationError, KeyboardInterrupt)):
+        archive.save(replace(a_run(), warnings=("later",)), tmp_path)
+    assert archive.load(tmp_path / a_run().id).warnings == a_run().warnings
+    assert [each.name for each in tmp_path.iterdir()] == [a_run().id], "nothing else remains"
+
+
+def test_a_damaged_table_is_one_line(tmp_path):
+    folder = archive.save(a_run(), tmp_path)
+    file = folder / "slices.npz"
+    data = bytearray(file.read_bytes())
+    for place in range(60, len(data) // 2):
+        data[place] ^= 0x55
+    file.write_bytes(data)
+    with pytest.raises(ConfigurationError, match="is not a run that can be read"):
+        archive.load(folder)

@@ -1,12 +1,17 @@
 """Worker processes of this machine."""
 
 import os
+import signal
+import time
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 
-from loadkit.engine.executors import worker_processes, workers_for
+from loadkit.engine import executors
+from loadkit.engine.executors import results_of, worker_processes, workers_for
 from loadkit.engine.worker import Parts, check_worker
+from loadkit.errors import ConfigurationError
 from loadkit.users.accounts import AccountKind
 from loadkit.workload.plan import Plan, Population
 from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
@@ -69,3 +74,25 @@ def test_a_workers_process_imports_nothing_of_what_judges():
         )
     assert "loadkit.engine.worker" in found
     assert not judging & found
+
+
+def test_a_worker_that_does_not_answer_is_told_and_ended(monkeypatch):
+    monkeypatch.setattr(executors, "_SHUTDOWN", 0.5)
+    processes = []
+
+    def ask():
+        with worker_processes(1) as pool:
+            pool.submit(os.getpid).result()
+            processes.extend(pool._processes.values())
+            results_of(pool.submit(time.sleep, 600), within=1.0)
+
+    with pytest.raises(ConfigurationError, match="a worker process did not answer for 1 s"):
+        ask()
+    assert [each.exitcode for each in processes] == [-signal.SIGKILL]
+
+
+def test_a_time_out_of_a_worker_is_its_own_error():
+    late = Future()
+    late.set_exception(TimeoutError("the worker was not ready"))
+    with pytest.raises(TimeoutError, match="the worker was not ready"):
+        results_of(late, within=1.0)

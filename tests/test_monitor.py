@@ -329,3 +329,17 @@ def test_sigterm_ends_the_load_as_ctrl_c_does_where_its_handler_is_that_of_ctrl_
             assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_ctrl_c_is_known_also_if_a_worker_died_at_the_same_moment() -> None:
+    """A pipeline sends SIGTERM to all processes, also to the workers, so their end can be seen first."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        monitor = monitor_of(FakeChannel(Disconnected(0, False)))
+        with monitor.interruptible():
+            os.kill(os.getpid(), signal.SIGTERM)
+            monitor.follow([ended()], time.time())
+        assert monitor.ended.kind is EndingKind.WORKER_DIED
+        assert monitor.is_interrupted
+    finally:
+        signal.signal(signal.SIGTERM, before)

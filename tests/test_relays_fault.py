@@ -272,3 +272,14 @@ def test_what_does_not_rest_on_users_fails_although_the_relay_had_no_sockets() -
         rules = rules_of(criterion.measure.family)
         found = check_relay_fault(criterion, evidence, rules, fail, lambda _: fail)
         assert found.status is status
+
+
+def test_a_relay_that_did_not_answer_at_the_end_may_have_hung() -> None:
+    run = behind_relay(outcome="timeout")
+    silent = dataclasses.replace(run, facts={"regions": run.facts["regions"]})
+    verdict = judge(error_rate(0.01), silent)
+    assert verdict.status is Status.INVALID
+    assert "the network relay of the regions did not answer at the end" in verdict.reason.replace(
+        "The", "the", 1
+    )
+    assert judge(error_rate(0.01), dataclasses.replace(run, facts={})).status is Status.FAIL

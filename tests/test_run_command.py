@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -229,3 +230,20 @@ def test_a_command_whose_output_nobody_reads_does_not_leave_as_a_pass():
     finally:
         os.close(writing)
     assert (left.returncode, left.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("no folder for temporary files"), KeyError("x")])
+def test_an_error_of_loadkit_is_no_verdict_on_the_service(monkeypatch, capsys, error):
+    def fail(_options):
+        raise error
+
+    monkeypatch.setattr("loadkit.cli.run.execute", fail)
+    assert cli.main(["run", NOWHERE]) == 2
+    assert type(error).__name__ in capsys.readouterr().err
+
+
+def test_sigterm_has_the_effect_of_ctrl_c(monkeypatch, capsys):
+    monkeypatch.setattr("loadkit.cli.run.execute", lambda _: signal.raise_signal(signal.SIGTERM))
+    assert cli.main(["run", NOWHERE]) == 2
+    assert capsys.readouterr().err == "loadkit: interrupted\n"
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -1,6 +1,8 @@
 """How a session of behave begins and ends, as people call it, on a testbed that puts no load on."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,8 +77,13 @@ def test_a_rehearsal_is_said_in_every_result(project: Project) -> None:
 
 
 @pytest.mark.slow
-def test_after_an_interrupted_run_nothing_more_is_loaded_and_all_is_told(project: Project) -> None:
-    project.order(ended="interrupted")
+@pytest.mark.parametrize(
+    "orders", [{"ended": "interrupted"}, {"ended": "worker 1 died", "facts": {"stop requested": True}}]
+)
+def test_after_an_interrupted_run_nothing_more_is_loaded_and_all_is_told(
+    project: Project, orders: dict[str, object]
+) -> None:
+    project.order(**orders)
     project.feature(QUICK)
     project.feature(QUICK.replace("100", "200"), "then")
     said = project.behave()
@@ -104,6 +111,31 @@ def test_ctrl_c_leaves_the_rest_not_judged_and_the_environment_down(project: Pro
     assert [status for status, _ in said.criteria.values()] == ["not judged", "not judged"]
     assert said.testbed == ["run Run A: 100 users", "close"]
     assert said.code == 2
+
+
+@pytest.mark.parametrize(
+    "output",
+    [(), ("-o", "out.txt"), ("-o", "out.txt", "--no-summary")],
+    ids=["formatter", "summary", "results"],
+)
+def test_results_are_written_although_nobody_reads_the_output(
+    project: Project, output: tuple[str, ...]
+) -> None:
+    project.feature(QUICK)
+    behave = subprocess.Popen(
+        [sys.executable, "-u", "-m", "behave", *output],
+        cwd=project.root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert behave.stdout
+    assert behave.stdout.readline()
+    behave.stdout.close()
+    _, errors = behave.communicate(timeout=60)
+    assert b"Traceback" not in errors, errors.decode()
+    written = json.loads((project.root / "reports" / "criteria.json").read_text())
+    assert [each["verdict"]["status"] for each in written["criteria"]] == ["pass", "pass"]
+    assert behave.returncode == 0
 
 
 def test_a_prometheus_query_is_handed_to_the_testbed_that_observes(project: Project) -> None:

@@ -358,9 +358,11 @@ def test_a_run_whose_observer_is_interrupted_is_kept(tmp_path, loads, monkeypatc
             raise KeyboardInterrupt
 
     observing(monkeypatch, Interrupted())
-    with pytest.raises(KeyboardInterrupt):
-        bed_of(environment_of(None), tmp_path).run(plan_of(ramp=5), "Run A", ())
-    assert kept(tmp_path).is_complete
+    run = bed_of(environment_of(None), tmp_path).run(plan_of(ramp=5), "Run A", ())
+    for each in (run, kept(tmp_path)):
+        assert each.is_complete
+        assert each.was_interrupted, "no further load starts"
+        assert "the observers were interrupted while they read their results" in each.warnings
 
 
 def test_a_run_is_kept_although_its_display_cannot_be_taken_away(tmp_path, loads) -> None:

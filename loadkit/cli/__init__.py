@@ -2,8 +2,12 @@
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 
 from loadkit.errors import LoadkitError
@@ -51,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     options = parser(given).parse_args(given)
     try:
-        code = int(options.execute(options))
+        with _terminated_as_interrupted():
+            code = int(options.execute(options))
         sys.stdout.flush()
     except LoadkitError as error:
         print(f"loadkit: {error}", file=sys.stderr)
@@ -63,4 +68,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of the output closed the pipe (`| head`). The verdicts may not be known yet.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _PIPE_CLOSED
+    except Exception:
+        # An error of loadkit is not a verdict on the service, so the exit code must not be 1.
+        traceback.print_exc()
+        return 2
     return code
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM have the effect of Ctrl-C: `timeout` and pipelines send it. So a load is judged."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -3,19 +3,25 @@
 import math
 import os
 import signal
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from loadkit.engine.worker import init_worker
 from loadkit.errors import ConfigurationError, LoadkitError
+from loadkit.units import format_seconds
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import Model, Workload
 
 __all__ = ["interrupts_blocked", "results_of", "worker_processes", "workers_for"]
 
+_SHUTDOWN = 15.0
+"""Seconds after which worker processes that should have ended are killed."""
 _OPERATIONS_PER_WORKER = 3_000.0
 """Operations per second that a worker executes with half a core.
 
@@ -51,7 +57,18 @@ def worker_processes(workers: int) -> Iterator[ProcessPoolExecutor]:
     try:
         yield executor
     finally:
+        # A worker whose journey blocks it does not end by itself.
+        processes = list(executor._processes.values())  # noqa: SLF001  `kill_workers` exists since 3.14
+        end = threading.Timer(_SHUTDOWN, _kill, [processes])
+        end.daemon = True
+        end.start()
         executor.shutdown(cancel_futures=True)
+        end.cancel()
+
+
+def _kill(processes: Iterable[BaseProcess]) -> None:
+    for process in processes:
+        process.kill()
 
 
 @contextmanager
@@ -67,15 +84,29 @@ def interrupts_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def results_of(*futures: "Future[Any]") -> list[Any]:
+def results_of(*futures: "Future[Any]", within: float | None = None) -> list[Any]:
     """The workers' results. Errors are raised without worker tracebacks, which add no information.
 
+    Args:
+        futures: the results.
+        within: seconds until all results must be there; None for no limit.
+
     Raises:
-        ConfigurationError: the worker processes did not start.
+        ConfigurationError: the worker processes did not start, or did not answer in time.
 
     """
+    end = math.inf if within is None else time.monotonic() + within
     try:
-        return [future.result() for future in futures]
+        return [
+            future.result(None if within is None else max(0.0, end - time.monotonic())) for future in futures
+        ]
+    except TimeoutError:
+        if within is None or all(future.done() for future in futures):
+            raise
+        raise ConfigurationError(
+            f"a worker process did not answer for {format_seconds(within)}: does a journey block it, as by time.sleep, "
+            "or ignore its cancellation?"
+        ) from None
     except LoadkitError as error:
         error.__cause__ = None
         raise

@@ -66,7 +66,7 @@ class RunMonitor:
     A worker that was stuck or died generates no load after its last report."""
     _reported: dict[int, float] = field(init=False)
     """For each worker that has not announced its end: the end of its last reported second."""
-    _is_interrupted: bool = False
+    is_interrupted: bool = False
     """Has Ctrl-C been pressed, or SIGTERM been received?"""
     _started: float = 0.0
     """The start instant in Unix seconds."""
@@ -100,9 +100,9 @@ class RunMonitor:
             return
 
         def note(_signal: int, _frame: FrameType | None) -> None:
-            if self._is_interrupted:
+            if self.is_interrupted:
                 raise KeyboardInterrupt
-            self._is_interrupted = True
+            self.is_interrupted = True
 
         for each in before:
             signal.signal(each, note)
@@ -111,7 +111,7 @@ class RunMonitor:
         finally:
             for each, handler in before.items():
                 signal.signal(each, handler)
-        if self._is_interrupted and self.ended == COMPLETE:
+        if self.is_interrupted and self.ended == COMPLETE:
             self.ended = INTERRUPTED  # Ctrl-C came after the load, while actions were undone
 
     def follow(self, futures: Sequence["Future[None]"], started: float) -> None:
@@ -189,7 +189,7 @@ class RunMonitor:
 
     def _reason(self, futures: Sequence["Future[None]"], now: float) -> Ending:
         """The reason to end now; `COMPLETE` if there is none."""
-        if self.stop.is_set() or self._is_interrupted:
+        if self.stop.is_set() or self.is_interrupted:
             return INTERRUPTED
         if (trouble := self.trouble()) != COMPLETE:
             return trouble

@@ -20,7 +20,7 @@ from loadkit.engine.monitor import RunMonitor
 from loadkit.engine.progress import Progress
 from loadkit.engine.relays import relayed
 from loadkit.engine.service_clock import clock_facts, service_offset
-from loadkit.engine.trial import try_journeys
+from loadkit.engine.trial import LONGEST_TRIAL, try_journeys
 from loadkit.engine.uptime import Probes, probes_of, require_answer, require_up
 from loadkit.engine.worker import Parts, Shard, check_worker, run_shard
 from loadkit.observers.proc import MachineWatcher
@@ -29,7 +29,7 @@ from loadkit.recording.exact import CANARIES
 from loadkit.recording.examples import select
 from loadkit.recording.labels import advice
 from loadkit.recording.messages import LATENCY
-from loadkit.recording.run import DATABASE, HTTP, WEBSOCKET, Run
+from loadkit.recording.run import DATABASE, HTTP, STOP_REQUESTED, WEBSOCKET, Run
 from loadkit.recording.slices import SliceTable
 from loadkit.recording.stalls import common
 from loadkit.recording.timing import ROUND_TRIP
@@ -114,7 +114,8 @@ def run(
         parts = _prepare(plan, target, root, executor, count)
         lead = min(max(time.monotonic() - begun, least_lead), _MOST_LEAD)
         run_id = run_id or new_id()
-        (tried,) = results_of(executor.submit(try_journeys, plan, Shard(0, count, target, run_id, root)))
+        trial = executor.submit(try_journeys, plan, Shard(0, count, target, run_id, root))
+        (tried,) = results_of(trial, within=LONGEST_TRIAL)
         # After the trial, because the errors of the trial name the address and the reason.
         to_probe = probes_of(target, parts.uses)
         require_up(to_probe)
@@ -197,6 +198,7 @@ def run(
             **({LATENCY: ROUND_TRIP.name} if target.judges_round_trips else {}),
             **relays.facts(started),
             **({"trace_url": target.trace_url} if target.trace_url else {}),
+            **({STOP_REQUESTED: True} if monitor.is_interrupted else {}),
             **({ROWS_TAKEN: rows} if rows else {}),
         },
     )

@@ -34,7 +34,7 @@ from loadkit.environment.preflight import approximate_rate
 from loadkit.errors import ConfigurationError, UnreachableError
 from loadkit.observers.machine import Process, Snapshot, Use
 from loadkit.observers.proc import command_name, parts_behind, read_machine
-from loadkit.recording.ending import COMPLETE, INTERRUPTED
+from loadkit.recording.ending import COMPLETE
 from loadkit.recording.run import Run
 from loadkit.recording.worker_second import JOURNEYS, SENT
 from loadkit.target import Target
@@ -135,7 +135,7 @@ def _measure(
     with _snapshots() as snapshots:
         done = engine.run(small, target, root=resolved.environment.root)
     taken.update(done.facts.get(engine.ROWS_TAKEN, {}))
-    if done.ended == INTERRUPTED:
+    if done.was_interrupted:
         raise KeyboardInterrupt
     if done.ended != COMPLETE:
         raise UnreachableError(f"{resolved.target.name} did not carry a small load: {done.ended}")

@@ -21,8 +21,7 @@ from loadkit.errors import ConfigurationError, LoadkitError, one_line
 from loadkit.observers import observer_of
 from loadkit.observers.database import DEADLOCKS
 from loadkit.recording import archive
-from loadkit.recording.ending import INTERRUPTED
-from loadkit.recording.run import Run
+from loadkit.recording.run import STOP_REQUESTED, Run
 from loadkit.target import Target, masked
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import Stage, Workload
@@ -115,10 +114,15 @@ class Testbed:
             _describe(run, up.facts, checks)
             # Stored first, in case a later step fails or is interrupted.
             is_kept = self._keep(run)
-        if observer is not None:
-            observe(run, observer)
-        if database is not None:
-            observe_database(run, database, run.writes)
+        try:
+            if observer is not None:
+                observe(run, observer)
+            if database is not None:
+                observe_database(run, database, run.writes)
+        except KeyboardInterrupt:
+            # The load was complete. What was not observed is not judged, and no further load starts.
+            run.facts = {**run.facts, STOP_REQUESTED: True}
+            run.warnings = (*run.warnings, "the observers were interrupted while they read their results")
         if is_kept and (observer or database):
             self._keep(run, is_same_load=True)
         if plan.disturbs and not self._is_restored(run) and is_kept:
@@ -238,6 +242,7 @@ class Testbed:
         except Exception as error:
             # The run in memory is complete, so it can be judged without being stored.
             self._tell(one_line(error))
+            run.warnings = (*run.warnings, f"the run is not stored as it was judged: {one_line(error)}")
             return False
         return True
 
@@ -276,7 +281,7 @@ class Testbed:
         elif load.stages[0].seconds < _WARM_UP or load.stages[0].level == 0:
             warming = replace(plan.with_workloads(_warming), actions=(), seed=plan.seed + 1)
             warm_up = engine.run(warming, target, root=self._environment.root, run_id=f"{run_id}-warmup")
-            if warm_up.ended == INTERRUPTED:
+            if warm_up.was_interrupted:
                 raise KeyboardInterrupt
             return engine.without_rows(target, warm_up.facts.get(engine.ROWS_TAKEN, {}))
         return target

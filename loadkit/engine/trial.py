@@ -42,6 +42,8 @@ _JOURNEY_SECONDS = 10.0
 """Seconds after which the trial of a journey is stopped; a longer journey is not an error."""
 _ALL_SECONDS = 30.0
 """Seconds after which no further trial begins."""
+LONGEST_TRIAL = 120.0
+"""Seconds after which a worker that tries the journeys is stuck; its start and its end included."""
 _REFUSED = frozenset({401, 403})
 """Statuses of a refused account."""
 _HEAD = 60

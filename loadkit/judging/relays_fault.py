@@ -7,6 +7,8 @@
   apply if the relay was late for as long as the drain of the run.
 - A fail on the time of one operation also stands if it remains with a higher limit. This limit
   includes the longest delay that the relay can have added. A shorter lateness matters only here.
+- If the relay does not answer at the end of the run, it may have hung during the load. Then every
+  fail of its users is invalid.
 - A proven leak of another tenant's data always stands (`proves_leak`).
 
 The connections of users without a region do not pass through the relay, nor do database queries.
@@ -57,10 +59,18 @@ def check_relay_fault(
     """
     run = evidence.run
     relay = run.facts.get("relay")
-    if relay is None or finding.status is not Status.FAIL or not rules.rests_on_operations:
+    is_relayed = relay is not None or bool(run.facts.get("regions"))
+    if not is_relayed or finding.status is not Status.FAIL or not rules.rests_on_operations:
         return finding
     if not _passes_relay(criterion, evidence):
         return finding
+    if relay is None:
+        if proves_leak(criterion, finding):
+            return finding
+        return finding.become(
+            Status.INVALID,
+            f"the network relay of the regions did not answer at the end, which may be why {finding.reason}",
+        )
     refused = int(relay.get("out_of_descriptors", 0))
     if refused > OUT_OF_DESCRIPTORS.invalid.fixed * _operations(criterion, evidence):
         sentence = (

@@ -19,6 +19,7 @@ import os
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,15 +97,28 @@ def save(run: Run, runs: Path, *, is_same_load: bool = False) -> Path:
             else:
                 _write_load(run, temporary)
             _write(run, temporary)
-            if folder.exists():
-                shutil.rmtree(folder)
-            temporary.replace(folder)
+            _replace(folder, temporary)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
     except OSError as error:
         raise ConfigurationError(f"cannot keep run {run.id} in {runs}: {error.strerror or error}") from None
     return folder
+
+
+def _replace(folder: Path, new: Path) -> None:
+    """Put a new folder in the place of an earlier one, which stays if this fails."""
+    old = Path(tempfile.mkdtemp(prefix=f"{new.name}-", dir=folder.parent))
+    try:
+        if folder.exists():
+            folder.replace(old)
+        new.replace(folder)
+    except BaseException:
+        if not folder.exists() and any(old.iterdir()):
+            old.replace(folder)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def load(folder: Path) -> Run:
@@ -125,7 +139,7 @@ def load(folder: Path) -> Run:
         with (folder / "observations.npz").open("rb") as file, np.load(file) as arrays:
             scrapes = dict(arrays)
         writes = _writes(folder / _WRITES)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ConfigurationError(f"{unread}: {error}") from None
     try:
         data = upgraded(data)

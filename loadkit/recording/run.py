@@ -10,7 +10,7 @@ from typing import Any
 
 from loadkit.observers.database import DatabaseFacts
 from loadkit.observers.observation import Observation
-from loadkit.recording.ending import COMPLETE, Ending
+from loadkit.recording.ending import COMPLETE, INTERRUPTED, Ending
 from loadkit.recording.examples import Example
 from loadkit.recording.slices import SliceTable
 from loadkit.recording.stalls import Stall
@@ -18,11 +18,14 @@ from loadkit.recording.worker_second import WorkerSecond
 from loadkit.recording.writes import NO_WRITES, Writes
 from loadkit.workload.plan import Plan
 
-__all__ = ["BIRTHS", "DATABASE", "HTTP", "PROBED_AT", "WEBSOCKET", "Event", "Run"]
+__all__ = ["BIRTHS", "DATABASE", "HTTP", "PROBED_AT", "STOP_REQUESTED", "WEBSOCKET", "Event", "Run"]
 
 BIRTHS = "restarts"
 """The measure of the environment file that gives the start time of each instance's process, in Unix
 seconds."""
+
+STOP_REQUESTED = "stop requested"
+"""The fact of a run during which somebody asked for the end of the session, by Ctrl-C or SIGTERM."""
 
 HTTP, WEBSOCKET, DATABASE = "HTTP", "WebSocket", "the database"
 """The protocols that are probed."""
@@ -85,6 +88,11 @@ class Run:
     warnings: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Versions, machine, environment and preflight checks as JSON values, for the report."""
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Did somebody ask for the end of the session during the run, also if it ended otherwise?"""
+        return self.ended == INTERRUPTED or bool(self.facts.get(STOP_REQUESTED))
 
     @property
     def is_complete(self) -> bool:

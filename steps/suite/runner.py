@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 from behave.exception import ConfigError, FileNotFoundError, InvalidFileLocationError  # noqa: A004  the name is behave's
 from behave.formatter.base import Formatter
@@ -29,6 +29,7 @@ from loadkit.judging.judge import judge
 from loadkit.live.terminal import watcher
 from loadkit.users import discovery
 from steps.suite import allure_results, criteria_json, dry_run, gherkin, session
+from steps.suite.output import LastingOutput
 from steps.suite.reading import Reading, read
 from steps.suite.reporter import Reporter
 
@@ -99,6 +100,11 @@ class AcceptanceRunner(Runner):  # type: ignore[misc]  # behave has no types
             # If a session cannot start, the results of the previous session must not remain.
             _remove_results(_reports(self.config.userdata))
         gherkin.install()
+        standard = sys.stdout
+        sys.stdout = cast("TextIO", LastingOutput(standard))
+        for each in (*self.config.outputs, *self.config.reporters):
+            if getattr(each, "stream", None) is not None:
+                each.stream = LastingOutput(each.stream)
         try:
             return bool(super().run())
         except FileNotFoundError as error:
@@ -112,6 +118,8 @@ class AcceptanceRunner(Runner):  # type: ignore[misc]  # behave has no types
         except Exception:
             # An error in the suite is not a verdict on the service, so the exit code must not be 1.
             traceback.print_exc()
+        finally:
+            sys.stdout = standard
         raise SystemExit(2)
 
     def run_model(self, features: Any = None) -> bool:

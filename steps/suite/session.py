@@ -18,7 +18,6 @@ from loadkit.judging.families import queries_for
 from loadkit.judging.finding import as_sentence
 from loadkit.judging.restarts import unasked_restarts
 from loadkit.planning.draft import Draft
-from loadkit.recording.ending import INTERRUPTED
 from loadkit.recording.run import Run
 from loadkit.units import format_seconds
 from loadkit.verdict import Status, Verdict
@@ -289,7 +288,7 @@ class Session:
             return
         shared.problem = ""
         shared.evidence = Evidence(run)
-        self._is_interrupted = run.ended == INTERRUPTED
+        self._is_interrupted = run.was_interrupted
 
     def _tell_position(self, shared: SharedRun) -> None:
         """Report which of several runs comes next, and the remaining time of load."""
