@@ -546,6 +546,17 @@ def test_a_connection_that_drops_while_others_are_made_is_not_all_that_are_missi
     assert verdict("at least 90 connections stay open", ended(run, 11, number)).status is status
 
 
+@pytest.mark.parametrize(("lasted", "status"), [(0.1, PASS), (5.0, FAIL)], ids=["at once", "later"])
+def test_connections_that_the_service_closes_at_once_delay_the_users_who_connect(lasted, status):
+    """In second 12, ten connections end; ten users are missing until second 16."""
+    some = {CONNECTIONS: 90.0, LEAST_CONNECTIONS: 90.0}
+    closed = samples_of(np.full(10, 12.0 - int(lasted)), np.full(10, lasted), outcome="closed 1006")
+    run = run_with(
+        seconds=70, plan=RAMPED, gauges=[(at, some) for at in range(16)], samples=[(LIFETIME, closed)]
+    )
+    assert verdict("at least 100 connections stay open", ended(run, 12, 10)).status is status
+
+
 @pytest.mark.parametrize(("low", "status"), [(20, PASS), (100, FAIL)])
 def test_connections_of_an_earlier_hold_are_not_those_of_the_judged_one(low, status):
     """The last users connect in the first second of the second hold; if none had left, they are missing."""

@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from loadkit.criterion import Criterion, Family
+from loadkit.criterion import Criterion, Family, Scope
 from loadkit.judging.courses import populations_with
-from loadkit.judging.evidence import Case, Evidence
+from loadkit.judging.evidence import EVERYTHING, Case, Evidence
 from loadkit.judging.exactness import if_as_planned
 from loadkit.judging.finding import Finding
 from loadkit.judging.statistics import fewest_to_show
@@ -85,12 +85,8 @@ def closed_at_once(case: Case) -> Integers:
     found = np.zeros(window.seconds, np.int64)
     if case.timing != CONNECT.key or case.criterion.measure.family not in _OF_SUCCESS:
         return found
-    plan = evidence.run.plan
-    with_late = Window(window.start, window.seconds + math.ceil(plan.timeout), window.phase)
-    ended = evidence.traffic(case.criterion.scope, with_late, timing=LIFETIME.key)
-    until = window.start + ended.second + 1 + lower_edges(ended.took + 1)
-    is_early = (ended.bucket == FAILED) & (ended.took < index(_AT_ONCE)) & (until <= _first_action(plan))
-    closed = np.bincount(ended.second[is_early], ended.count[is_early], with_late.seconds).astype(np.int64)
+    with_late = Window(window.start, window.seconds + math.ceil(evidence.run.plan.timeout), window.phase)
+    closed = _ended_at_once(evidence, case.criterion.scope, with_late)
     succeeded = attempts.per_second() - attempts.per_second(FAILED)
     # Only attempts that were not complete at the end of the window can have opened after it.
     late = max(int(succeeded.sum() - attempts.completed.sum()), 0)
@@ -100,6 +96,18 @@ def closed_at_once(case: Case) -> Integers:
         found[second] = min(left, int(succeeded[second]))
         left -= int(found[second])
     return found
+
+
+def _ended_at_once(evidence: Evidence, scope: Scope, window: Window) -> Integers:
+    """Connections that ended within `_AT_ONCE`, by the second in which they opened; (`seconds`,).
+
+    Those that the generator closed, or that an action of the plan can have cut, do not count.
+    """
+    ended = evidence.traffic(scope, window, timing=LIFETIME.key)
+    until = window.start + ended.second + 1 + lower_edges(ended.took + 1)
+    is_before = until <= _first_action(evidence.run.plan)
+    is_early = (ended.bucket == FAILED) & (ended.took < index(_AT_ONCE)) & is_before
+    return np.bincount(ended.second[is_early], ended.count[is_early], window.seconds).astype(np.int64)
 
 
 def served(case: Case) -> Traffic:
@@ -207,8 +215,12 @@ def find_connections(case: Case) -> Finding:
 
 
 def _not_back_by_second(evidence: Evidence, window: Window) -> Floats:
-    """Connections that dropped in a window before each second, and are not back; (`seconds`,)."""
+    """Connections that dropped in a window before each second, and are not back; (`seconds`,).
+
+    Connections that ended at once do not count, because their users had not connected yet.
+    """
     dropped = np.append(0.0, np.cumsum(_drops(evidence, window)))[:-1]
+    dropped = dropped - np.cumsum(_ended_at_once(evidence, EVERYTHING, window))
     back = np.cumsum(evidence.traffic(window=window, timing=RECONNECT.key).completed)
     return np.asarray(np.maximum(dropped - back, 0.0))
 
