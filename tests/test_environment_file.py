@@ -563,11 +563,11 @@ def test_accounts_whose_canaries_stand_under_their_own_name_are_refused_by_it(tm
             'the tenant "acme" has a character that JSON may escape in its "key"',
         ),
         (
-            {"a": ("acme", "k1"), "b": ("globex", "k/2=")},
+            {"a": ("acme", "k1"), "b": ("globex", "k<2")},
             'the tenant "globex" has a character that JSON may escape in its "key"',
         ),
     ],
-    ids=["one for two tenants", "two for one tenant", "one in another", "a quote", "an accent", "a slash"],
+    ids=["one for two tenants", "two for one tenant", "one in another", "a quote", "an accent", "a bracket"],
 )
 def test_canaries_that_do_not_tell_tenants_apart_are_refused_by_the_tenants_names(
     tmp_path: Path, keys: dict[str, tuple[str, str]], trouble: str

@@ -191,7 +191,7 @@ _POSTGRES = ("postgresql", "postgres")
 _ACCOUNTS = '[{"username": "ann", "password": "…", "tenant": "acme", "role": "admin"}]'
 
 
-_ESCAPED = re.compile(r"""[^ -~]|["'\\<>&/+=`]""")
+_ESCAPED = re.compile(r"""[^ -~]|["'\\<>&]""")
 """Characters that services may write as escape sequences, which the search would not find."""
 
 
