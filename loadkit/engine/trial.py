@@ -36,7 +36,7 @@ from loadkit.workload.plan import Plan
 from loadkit.workload.schedule import entry_of
 from loadkit.workload.workload import Model, Think, Workload
 
-__all__ = ["Tried", "try_journeys", "try_users"]
+__all__ = ["LONGEST_TRIAL", "Tried", "try_journeys", "try_users"]
 
 _JOURNEY_SECONDS = 10.0
 """Seconds after which the trial of a journey is stopped; a longer journey is not an error."""
