@@ -154,12 +154,12 @@ class PopulationRecorder:
         "messages_received",
         "messages_searched",
         "name",
+        "not_searched",
         "out_of_descriptors",
         "requests",
         "scheduled",
         "searched",
         "sent",
-        "to_search",
         "traces_due",
         "users",
     )
@@ -175,9 +175,9 @@ class PopulationRecorder:
         self.held = self._least_held = 0
         self.scheduled = self.sent = self.blocked = self.dropped = 0
         self.out_of_descriptors = self.httpx_requests = self.users = self.journeys = 0
-        self.searched = self.to_search = 0
-        """Answers that were searched for other tenants' data, and answers that had to be
-        searched."""
+        self.searched = self.not_searched = 0
+        """Answers that were searched for other tenants' data, and answers that could not be searched
+        although they had to be."""
         self.bytes_received = self.messages_received = self.messages_searched = 0
         self.counts: Counter[str] = Counter()
         """Further counts of the second, by name; drivers add to them."""
@@ -258,7 +258,7 @@ class PopulationRecorder:
             USERS: self.users,
             JOURNEYS: self.journeys,
             compared(OTHERS_DATA): self.searched,
-            to_compare(OTHERS_DATA): self.to_search,
+            to_compare(OTHERS_DATA): self.searched + self.not_searched,
             BYTES_RECEIVED: self.bytes_received,
             MESSAGES_RECEIVED: self.messages_received,
             MESSAGES_SEARCHED: self.messages_searched,
@@ -272,7 +272,7 @@ class PopulationRecorder:
         self.traces_due = _TRACES
         self.scheduled = self.sent = self.blocked = self.dropped = 0
         self.out_of_descriptors = self.httpx_requests = self.users = self.journeys = 0
-        self.searched = self.to_search = 0
+        self.searched = self.not_searched = 0
         self.bytes_received = self.messages_received = self.messages_searched = 0
         return {name: count for name, count in counts.items() if count}, gauges
 

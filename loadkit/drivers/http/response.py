@@ -71,8 +71,9 @@ class Head:
         """The first bytes of an answer with this head."""
         self.size = len(self.opening) + length
         """The size of an answer with this head and a plain body, in bytes."""
-        self.lacks = b""
-        """A text that these bytes do not contain, so that nobody searches them for it again."""
+        self.lacks: bytes | None = None
+        """A text that these bytes do not contain, so that nobody searches them for it again. None if
+        the body is encoded."""
         self._bytes = head
         self._headers: ResponseHeaders | None = None
 
