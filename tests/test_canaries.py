@@ -303,6 +303,11 @@ def test_the_headers_of_each_answer_are_searched_too(header, number, encoding):
     assert [header in each.exchange.answer for each in shown] == [True] * 2 * number
 
 
+def test_each_encoded_body_is_decoded_although_its_headers_are_those_of_an_earlier_one():
+    recorder = received(*[gzip.compress(FOREIGN_BODY)] * 3, encoding="gzip")
+    assert (recorder.searched, recorder.counts[OTHERS_DATA]) == (3, 3)
+
+
 def test_headers_without_a_canary_are_searched_once(monkeypatch):
     searched = []
 
