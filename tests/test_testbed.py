@@ -199,6 +199,8 @@ def test_a_run_that_cannot_be_kept_is_judged_all_the_same(tmp_path, loads, capsy
     run = bed_of(environment_of(None), tmp_path / "runs").run(plan_of(ramp=5), "Run A", ())
     assert run.is_complete
     assert "cannot keep run" in capsys.readouterr().err
+    said = "the run is not stored as it was judged: cannot keep run"
+    assert len([each for each in run.warnings if each.startswith(said)]) == 1
 
 
 def test_a_ramp_warms_the_cache(tmp_path, loads) -> None:

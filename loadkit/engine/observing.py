@@ -57,7 +57,8 @@ def _of_run(observation: Observation, start: float) -> Observation:
 
     Samples are asked for from two scrapes before the run, so an instance that had ended then still
     has some. One that was scraped in the last interval before the run may have ended in it, unless
-    another one has started since. If all series ended, the source may have, so they stay. Alerts that fired before stay.
+    another one has started since. If all series ended, the source may have, so they stay. Alerts
+    that fired before stay.
     """
     times = [each.known.times for each in observation.series]
     latest_start = max((each[0] for each in times if len(each)), default=start)

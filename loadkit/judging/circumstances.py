@@ -335,12 +335,9 @@ def _errors_before(finding: Finding, evidence: Evidence) -> int:
     loads = [each.workload for each in evidence.run.plan.populations]
     pause = max(_TO_RETURN + max(load.think.high, load.pace) for load in loads)
     return sum(
-        number
+        each.count_of_all(JOURNEY_ERROR)
         for each in evidence.run.worker_seconds
         if moment - pause <= each.second <= moment
-        for named in each.counts.values()
-        for name, number in named.items()
-        if name.startswith(JOURNEY_ERROR)
     )
 
 

@@ -21,7 +21,6 @@ from loadkit.recording.sample import OK
 from loadkit.recording.slices import Kind, label_series
 from loadkit.recording.timing import CONNECT, LIFETIME, RECONNECT, Timing
 from loadkit.recording.traffic import Traffic
-from loadkit.recording.worker_second import WorkerSecond
 from loadkit.units import Unit, distance, format_number, format_ratio, format_seconds
 from loadkit.verdict import Status, Window
 from loadkit.workload.phases import action_at
@@ -158,12 +157,7 @@ def no_gap(evidence: Evidence) -> str:
 
 def _drops(evidence: Evidence, window: Window) -> Floats:
     """Connections that ended and that the generator did not close, by second; (`seconds`,)."""
-
-    def ended(each: WorkerSecond) -> float:
-        counts = (row for named in each.counts.values() for row in named.items())
-        return float(sum(number for name, number in counts if name.startswith(DISCONNECTED)))
-
-    return evidence.per_second(ended, window)
+    return evidence.per_second(lambda each: each.count_of_all(DISCONNECTED), window)
 
 
 def find_connections(case: Case) -> Finding:
@@ -173,8 +167,8 @@ def find_connections(case: Case) -> Finding:
     reaches the limit for the first time, at most a time-out after the window's start. Connections
     that dropped in the window and are not back count as open for this. If the limit was reached in
     the ramp before the window, the judged time begins with the window. The last second of the load
-    does not count. Each worker records the fewest connections of each second. Their sum can be too low,
-    because workers need not have the fewest at the same moment.
+    does not count. Each worker records the fewest connections of each second. Their sum can be too
+    low, because workers need not have the fewest at the same moment.
     """
     criterion, evidence, window = case.criterion, case.evidence, case.window
     if window.end >= evidence.run.plan.seconds and window.seconds > 1:

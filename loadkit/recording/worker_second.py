@@ -88,6 +88,11 @@ class WorkerSecond:
     gauges: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """By population, then by name: the value at the end of the second. Missing names are 0."""
 
+    def count_of_all(self, start: str) -> int:
+        """The sum of the counts whose names begin with a text, of all populations."""
+        counts = (row for named in self.counts.values() for row in named.items())
+        return sum(number for name, number in counts if name.startswith(start))
+
     def count(self, name: str, population: str | None = None) -> int:
         """A count of one population, or the sum over all populations."""
         if population is not None:
