@@ -6,13 +6,15 @@ from loadkit.observers.database import LARGE
 from loadkit.observers.plans import Relation, read_plan
 
 RELATIONS = {
-    "events": Relation("events", LARGE, ("tenant_id", "name")),
-    "tenants": Relation("tenants", LARGE, ("id", "name")),
+    ("public", "events"): Relation("events", LARGE, ("tenant_id", "name")),
+    ("public", "tenants"): Relation("tenants", LARGE, ("id", "name")),
+    ("archive", "events"): Relation("archive.events", LARGE - 1, ("tenant_id", "events")),
 }
 
 
 def scan(table, node="Seq Scan", plans=(), **details):
-    return {"Node Type": node, "Relation Name": table, "Plans": list(plans), "Plan Rows": 1, **details}
+    where = {"Relation Name": table, "Schema": "public"}
+    return {"Node Type": node, **where, "Plans": list(plans), "Plan Rows": 1, **details}
 
 
 def by_index(table, index, **details):
@@ -58,3 +60,22 @@ def test_a_bitmap_scan_has_the_indexes_of_its_bitmaps(combined):
         ("events", "Bitmap Heap Scan", "by_name, by_tenant"),
         ("tenants", "Index Scan", "tenants_pkey"),
     ]
+
+
+def test_tables_of_one_name_are_told_apart_by_their_schema():
+    plan = scan("events", plans=[scan("events", Schema="archive")])
+    found = read_plan("q", "", [{"Plan": plan}], RELATIONS)
+    assert [(each.table, each.is_large) for each in found.scans] == [
+        ("events", True),
+        ("archive.events", False),
+    ]
+    assert [line.split("(")[0].strip() for line in found.text] == [
+        "Seq Scan on events",
+        "-> Seq Scan on archive.events",
+    ]
+
+
+def test_the_name_of_a_table_is_not_a_column_of_its_condition():
+    filtered = scan("events", Schema="archive", Filter="((events.tenant_id)::text = 'acme'::text)")
+    (found,) = read_plan("q", "", [{"Plan": filtered}], RELATIONS).scans
+    assert found.columns == ("tenant_id",)

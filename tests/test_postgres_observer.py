@@ -437,6 +437,27 @@ def test_writes_are_not_compared_with_the_rows_of_a_standby(server: Server, monk
     assert SECRET not in facts.problems["writes"]
 
 
+def test_tables_of_one_name_in_two_schemas_are_told_apart(server: Server) -> None:
+    by_name = Query("tenant by name", "SELECT id FROM tenants WHERE name = $1", ("acme",))
+    server.execute(
+        "CREATE SCHEMA other",
+        "CREATE TABLE other.tenants AS SELECT n AS id, repeat('x', 60) AS name FROM generate_series(1, 20000) n",
+    )
+    try:
+        with PostgresObserver(server.access(queries=(by_name,))) as observer:
+            started = time.time()
+            server.execute("SELECT count(*) FROM other.tenants")
+            assert seen(observer, 3)
+        facts = observer.facts("r1", started, time.time() - started, Writes.of_ids())
+    finally:
+        server.execute("DROP SCHEMA other CASCADE")
+    (scan,) = facts.plans[0].scans
+    assert (scan.table, scan.is_large) == ("tenants", False)
+    (large,) = [table for table in facts.tables if table.name == "other.tenants"]
+    assert (large.root, large.is_large, large.sequential_scans) == ("other.tenants", True, 1)
+    assert facts.by_scans is None  # no large table of the key query was read
+
+
 def test_temporary_tables_are_no_change_of_the_indexes(server: Server) -> None:
     async def make(observer: PostgresObserver) -> None:
         connection = await asyncpg.connect(server.dsn("postgres").reveal(), ssl=False)

@@ -10,6 +10,7 @@ from loadkit.observers.database import LARGE, QueryPlan, Scan
 __all__ = ["Relation", "read_plan"]
 
 _LITERAL = re.compile(r"'(?:[^']|'')*'(?:::[\w\" \[\]]+)?")
+_QUALIFIER = re.compile(r"(?:\"[^\"]+\"|\b[A-Za-z_]\w*)\.(?=[\"A-Za-z_])")
 _WORD = re.compile(r"\"?\b([A-Za-z_]\w*)\b\"?")
 _REMOVED = ("Rows Removed by Filter", "Rows Removed by Index Recheck")
 """The figures of rows that a scan read and discarded. A lossy index, such as BRIN, has the second."""
@@ -47,7 +48,7 @@ def read_plan(
     query: str,
     purpose: str,
     explained: Sequence[Mapping[str, Any]],
-    relations: Mapping[str, Relation],
+    relations: Mapping[tuple[str, str], Relation],
     problem: str = "",
 ) -> QueryPlan:
     """Read the plan of a query from the JSON of EXPLAIN.
@@ -55,8 +56,9 @@ def read_plan(
     Args:
         query: the name of the query.
         purpose: what the query is for.
-        explained: the parsed value of ``EXPLAIN (FORMAT JSON)``.
-        relations: the tables by name.
+        explained: the parsed value of ``EXPLAIN (VERBOSE, FORMAT JSON)``. Without VERBOSE, it has no
+            schemas.
+        relations: the tables by schema and name.
         problem: why the query was not executed; empty if it was.
 
     """
@@ -73,10 +75,10 @@ def read_plan(
     )
 
 
-def _scans(node: Mapping[str, Any], relations: Mapping[str, Relation]) -> Iterator[Scan]:
-    name, children = node.get("Relation Name", ""), node.get("Plans", [])
-    if name in relations:
-        relation = relations[name]
+def _scans(node: Mapping[str, Any], relations: Mapping[tuple[str, str], Relation]) -> Iterator[Scan]:
+    children = node.get("Plans", [])
+    relation = relations.get((node.get("Schema", ""), node.get("Relation Name", "")))
+    if relation is not None:
         loops = node.get("Actual Loops")
         index = node.get("Index Name") or ", ".join(
             each["Index Name"] for each in _bitmaps(children) if "Index Name" in each
@@ -116,13 +118,13 @@ def _bitmaps(nodes: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
 
 def _columns(condition: str, known: Sequence[str]) -> tuple[str, ...]:
     """The columns that a condition compares; the columns compared with = come first."""
-    bare = _LITERAL.sub("?", condition)
+    bare = _QUALIFIER.sub("", _LITERAL.sub("?", condition))
     words = set(_WORD.findall(bare))
     used = [column for column in known if column in words]
     equal = [
         word
         for word in used
-        if re.search(rf'\b{re.escape(word)}"?\)?(?:::\w+)? = |= "?(?:\w+\.)?{re.escape(word)}\b', bare)
+        if re.search(rf'\b{re.escape(word)}"?\)?(?:::\w+)? = |= "?{re.escape(word)}\b', bare)
     ]
     return (*equal, *(word for word in used if word not in equal))
 
@@ -134,7 +136,8 @@ def _lines(node: Mapping[str, Any], depth: int) -> Iterator[str]:
     if index := node.get("Index Name"):
         words += f" using {index}"
     if table := node.get("Relation Name"):
-        words += f" on {table}"
+        schema = node.get("Schema", "public")
+        words += f" on {table}" if schema == "public" else f" on {schema}.{table}"
     figures = f"estimated rows {node.get('Plan Rows', 0):,.0f}"
     if "Actual Loops" in node:
         figures += (

@@ -456,17 +456,19 @@ class PostgresObserver:
             connection.terminate()
         return compare_writes(writes, bytes(ids), places if has_tenants else None, self._access.tenants)
 
-    async def _relations(self) -> dict[str, Relation]:
+    async def _relations(self) -> dict[tuple[str, str], Relation]:
         connection = await self._connect(self._access.observer)
         try:
             return {
-                each["name"]: Relation(each["root"], each["pages"], tuple(each["columns"] or ()))
+                (each["schema"], each["name"]): Relation(
+                    each["root"], each["pages"], tuple(each["columns"] or ())
+                )
                 for each in await connection.fetch(RELATIONS)
             }
         finally:
             connection.terminate()
 
-    async def _plans(self, relations: Mapping[str, Relation]) -> tuple[QueryPlan, ...]:
+    async def _plans(self, relations: Mapping[tuple[str, str], Relation]) -> tuple[QueryPlan, ...]:
         """The plans of the key queries, with the tables as the service's role sees them."""
         access, tenant = self._access, None
         if access.tenant and access.example_tenant:
@@ -497,7 +499,12 @@ class PostgresObserver:
         return tuple(plans)
 
     async def _plan(
-        self, connection: Any, query: KeyQuery, relations: Mapping[str, Relation], tenant: Any, is_tried: bool
+        self,
+        connection: Any,
+        query: KeyQuery,
+        relations: Mapping[tuple[str, str], Relation],
+        tenant: Any,
+        is_tried: bool,
     ) -> QueryPlan:
         problem = "" if is_tried else "the query was not executed, so its rows and times are estimates"
         if is_tried:
@@ -520,7 +527,9 @@ class PostgresObserver:
                 await connection.execute("SELECT set_config($1, $2, true)", self._access.tenant, str(tenant))
             # The text is a key query of the project.
             return json.loads(
-                await connection.fetchval(f"EXPLAIN ({options}FORMAT JSON) {query.sql}", *query.example)
+                await connection.fetchval(
+                    f"EXPLAIN ({options}VERBOSE, FORMAT JSON) {query.sql}", *query.example
+                )
             )
         finally:
             await transaction.rollback()

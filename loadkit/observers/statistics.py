@@ -269,10 +269,12 @@ FROM {schema}.pg_stat_statements
 WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND userid <> (SELECT oid FROM pg_roles WHERE rolname = current_user)
 """
-_NAME = "CASE n.nspname WHEN 'public' THEN c.relname ELSE n.nspname || '.' || c.relname END"
-_ROOT = "coalesce((SELECT r.relname FROM pg_class r WHERE r.oid = pg_partition_root(c.oid)), c.relname)"
+_NAME = "CASE {schema}.nspname WHEN 'public' THEN {table}.relname ELSE {schema}.nspname || '.' || {table}.relname END"
+# The partitioned table that a table belongs to, otherwise the table itself.
+_ROOT = f"""(SELECT {_NAME.format(schema="m", table="r")} FROM pg_class r JOIN pg_namespace m ON m.oid = r.relnamespace
+    WHERE r.oid = coalesce(pg_partition_root(c.oid), c.oid))"""  # noqa: S608  only the constant above
 TABLE_ROWS = f"""
-SELECT s.relid::bigint AS id, {_NAME} AS name, {_ROOT} AS root,
+SELECT s.relid::bigint AS id, {_NAME.format(schema="n", table="c")} AS name, {_ROOT} AS root,
     pg_relation_size(c.oid) / current_setting('block_size')::bigint AS pages,
     pg_total_relation_size(c.oid) AS bytes, s.n_live_tup AS live, s.n_dead_tup AS dead,
     s.seq_scan, coalesce(s.idx_scan, 0) AS idx_scan, s.n_tup_ins + s.n_tup_upd + s.n_tup_del AS written
@@ -290,7 +292,7 @@ SELECT s.indexrelid::bigint AS id, s.relid::bigint AS relid, s.indexrelname AS n
 FROM pg_stat_user_indexes s JOIN pg_class c ON c.oid = s.relid
 """  # noqa: S608  only the constant above
 RELATIONS = f"""
-SELECT c.relname AS name, {_ROOT} AS root,
+SELECT n.nspname AS schema, c.relname AS name, {_ROOT} AS root,
     CASE c.relkind WHEN 'p' THEN 0
         ELSE pg_relation_size(c.oid) / current_setting('block_size')::bigint END AS pages,
     (SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_attribute a
