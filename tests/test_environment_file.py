@@ -14,7 +14,6 @@ import pytest
 
 from loadkit.criterion import Unit
 from loadkit.environment import environment
-from loadkit.environment.control import Control
 from loadkit.environment.settings import (
     Accounts,
     ActionCommand,
@@ -590,29 +589,6 @@ def test_all_accounts_of_a_tenant_may_share_its_canary(tmp_path: Path) -> None:
         for name in ("a1", "a2", "b1")
     ]
     assert len(accounts(tmp_path, json.dumps(rows))) == 3
-
-
-# --- the control command
-
-
-def control(tmp_path: Path, program: str) -> Control:
-    (tmp_path / "control.py").write_text(program)
-    return Control(("python", "control.py"), tmp_path)
-
-
-def test_a_control_commands_last_line_is_its_answer_and_stderr_its_progress(tmp_path: Path) -> None:
-    program = 'import sys\nprint("starting", file=sys.stderr)\nprint("noise" * 99999)\nprint(\'{"base": "http://x"}\')'
-    heard: list[str] = []
-    assert control(tmp_path, program).call("up", progress=heard.append) == {"base": "http://x"}
-    assert heard == ["starting"]
-
-
-def test_a_control_command_that_fails_gives_its_last_line(tmp_path: Path) -> None:
-    program = 'import sys\nprint("starting", file=sys.stderr)\nsys.exit("port 80 is taken")'
-    with pytest.raises(ConfigurationError, match=r"^port 80 is taken$"):
-        control(tmp_path, program).call("up")
-    with pytest.raises(ConfigurationError, match="printed no JSON object"):
-        control(tmp_path, "print('hello')").call("up")
 
 
 def test_the_path_that_tells_the_services_time_reaches_the_target(tmp_path: Path) -> None:

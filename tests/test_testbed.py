@@ -40,7 +40,7 @@ class FakeControl:
     def __init__(self, *, up: bool, fails: str = "") -> None:
         self.is_up, self.fails, self.verbs = up, fails, []
 
-    def call(self, *arguments: str, timeout: float = 0) -> dict[str, object]:
+    def call(self, *arguments: str, within: float = 0) -> dict[str, object]:
         self.verbs.append(arguments[0])
         if arguments[0] == self.fails:
             raise ConfigurationError(f"cannot {arguments[0]}")
@@ -245,7 +245,7 @@ class ChangingControl(FakeControl):
         super().__init__(up=True)
         self.after = after
 
-    def call(self, *arguments: str, timeout: float = 0) -> dict[str, object]:
+    def call(self, *arguments: str, within: float = 0) -> dict[str, object]:
         facts = super().call(*arguments)
         alive = {
             "instances": [{"name": "metrics-1", "state": "running", "pid": len(self.verbs)}],
@@ -383,7 +383,7 @@ def test_a_run_after_which_the_environment_cannot_be_asked_stands_and_is_the_las
     tmp_path, loads, impatient
 ) -> None:
     class Gone(ChangingControl):
-        def call(self, *arguments: str, timeout: float = 0) -> dict[str, object]:
+        def call(self, *arguments: str, within: float = 0) -> dict[str, object]:
             if "status" in self.verbs and arguments[0] == "status":
                 raise ValueError("no JSON")
             return super().call(*arguments)
@@ -416,7 +416,7 @@ class CleaningControl(FakeControl):
         self.events: list[str] = []
         self.facts = facts
 
-    def call(self, *arguments: str, timeout: float = 0) -> dict[str, object]:
+    def call(self, *arguments: str, within: float = 0) -> dict[str, object]:
         if arguments[0] == "clean":
             self.events.append(" ".join(arguments))
         return {**super().call(*arguments), **(self.facts if arguments[0] == "clean" else {})}

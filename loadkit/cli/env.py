@@ -92,6 +92,7 @@ def execute(options: argparse.Namespace) -> int:
             options.verb,
             *_arguments(options),
             progress=None if options.verb == "faults" else _Progress(),
+            within=None,  # the user can press Ctrl-C
         )
     )
     if options.json:

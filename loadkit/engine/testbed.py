@@ -14,6 +14,7 @@ from loadkit.engine.observing import observe, observe_database
 from loadkit.engine.progress import Progress
 from loadkit.environment import lock, preflight
 from loadkit.environment.capacity import Capacity
+from loadkit.environment.control import LONG
 from loadkit.environment.environment import Environment, ResolvedEnvironment
 from loadkit.environment.preflight import Check, NotReadyError
 from loadkit.environment.records import cleaned
@@ -157,7 +158,7 @@ class Testbed:
             return ()
         self._tell(f"{_CLEANING} …")
         try:
-            found = cleaned(control.call(*database.clean), self._environment.name)
+            found = cleaned(control.call(*database.clean, within=LONG), self._environment.name)
         except ConfigurationError as error:
             reason = "; ".join(str(error).splitlines())
             raise NotReadyError(f"cannot remove the rows of earlier runs: {reason}") from None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from loadkit.criterion import KEY_QUERIES
-from loadkit.environment.control import Control
+from loadkit.environment.control import LONG, Control
 from loadkit.environment.references import References, listed
 from loadkit.environment.settings import (
     ActionCommand,
@@ -90,7 +90,7 @@ class Environment:
         """
         if self.control is None:
             return {}
-        return self.control.call("up", *(("--owner", str(owner)) if owner else ()))
+        return self.control.call("up", *(("--owner", str(owner)) if owner else ()), within=LONG)
 
     def require_actions(self, actions: Iterable[Action]) -> None:
         """Refuse actions that this environment does not define.

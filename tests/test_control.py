@@ -1,0 +1,84 @@
+"""The control command of an environment: its answer, its progress, and its end."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from loadkit.environment.control import Control
+from loadkit.errors import ConfigurationError
+
+UP = 'print(\'{"base": "http://x"}\')'
+
+
+def control(tmp_path: Path, program: str) -> Control:
+    (tmp_path / "control.py").write_text(f"import subprocess, sys, time\n{program}")
+    return Control(("python", "control.py"), tmp_path)
+
+
+def test_its_last_line_is_its_answer_and_stderr_its_progress(tmp_path: Path) -> None:
+    program = f'print("starting", file=sys.stderr)\nprint("noise" * 99999)\n{UP}'
+    heard: list[str] = []
+    assert control(tmp_path, program).call("up", progress=heard.append) == {"base": "http://x"}
+    assert heard == ["starting"]
+
+
+def test_its_progress_is_heard_while_it_works(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    program = f"""
+print("first\\rsecond\\r\\n", file=sys.stderr, flush=True)
+while not __import__("os").path.exists({str(go)!r}):
+    time.sleep(0.01)
+{UP}"""
+    heard: list[str] = []
+
+    def hear(line: str) -> None:
+        heard.append(line)
+        go.touch()
+
+    assert control(tmp_path, program).call("up", progress=hear, within=60) == {"base": "http://x"}
+    assert heard == ["first", "second"]
+
+
+def test_if_it_fails_its_last_line_is_the_error(tmp_path: Path) -> None:
+    program = 'print("starting", file=sys.stderr)\nsys.exit("port 80 is taken")'
+    with pytest.raises(ConfigurationError, match=r"^port 80 is taken$"):
+        control(tmp_path, program).call("up")
+    with pytest.raises(ConfigurationError, match="printed no JSON object"):
+        control(tmp_path, "print('hello')").call("up")
+
+
+def test_a_service_that_keeps_its_stderr_open_does_not_block(tmp_path: Path) -> None:
+    service = "import pathlib, time; time.sleep(120); pathlib.Path('ended').touch()"
+    program = f"""
+service = subprocess.Popen([sys.executable, "-c", {service!r}], stdout=subprocess.DEVNULL)
+with open("service.pid", "w") as file:
+    file.write(str(service.pid))
+{UP}"""
+    try:
+        assert control(tmp_path, program).call("up", within=None) == {"base": "http://x"}
+        assert not (tmp_path / "ended").exists()
+    finally:
+        os.kill(int((tmp_path / "service.pid").read_text()), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("before", ["", "sys.stderr.close(); os.close(2)"])
+def test_if_it_does_not_end_in_time_it_is_stopped_and_its_last_line_is_named(
+    tmp_path: Path, before: str
+) -> None:
+    program = f"""
+import os
+print(os.getpid(), file=sys.stderr)
+print("waiting for the database", file=sys.stderr, flush=True)
+{before}
+time.sleep(600)"""
+    heard: list[str] = []
+    expected = (
+        r"^python control\.py fault did not end within 2 s, so it was stopped; "
+        r"its last line: waiting for the database$"
+    )
+    with pytest.raises(ConfigurationError, match=expected):
+        control(tmp_path, program).call("fault", progress=heard.append, within=2.0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(heard[0]), 0)
