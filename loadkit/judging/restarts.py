@@ -1,7 +1,6 @@
 """The implicit criterion of each run that observes restarts: the plan accounts for all of them."""
 
 from collections.abc import Iterable
-from itertools import pairwise
 
 from loadkit.criterion import Unit
 from loadkit.recording.run import BIRTHS, Event, Run
@@ -12,7 +11,7 @@ __all__ = ["BIRTHS", "SENTENCE", "unasked_restarts"]
 
 SENTENCE = "no instance restarts"
 _APART = 2.0
-"""Seconds by which the clock of the service, after the correction, may be behind."""
+"""Seconds by which the clock of the service may be behind."""
 _NEAR = 60.0
 """Seconds after the end of an action within which the instances that it restarts have started."""
 
@@ -27,15 +26,12 @@ def unasked_restarts(run: Run) -> Verdict | None:
     observation = run.observations.get(BIRTHS)
     if observation is None:
         return None
-    ahead = float(run.facts.get("clock", {}).get("offset", 0.0))
     restarts = sorted(
-        (moment - run.started, _latest(born - ahead, previous, moment) - run.started, series.instance)
+        (float(moment) - run.started, float(born) - run.started, series.instance)
         for series in (each.known for each in observation.series)
-        for (previous, before), (moment, born) in pairwise(
-            zip(map(float, series.times), map(float, series.values), strict=True)
-        )
+        for moment, born, before in zip(series.times[1:], series.values[1:], series.values[:-1], strict=True)
         if born != before
-        if run.started <= born - ahead
+        if run.started <= born
         if run.started <= moment <= run.started + run.ended_at
     )
     unasked = _unasked(restarts, run.events, observation.scrape_interval)
@@ -54,21 +50,6 @@ def unasked_restarts(run: Run) -> Verdict | None:
     )
 
 
-def _latest(born: float, previous: float, moment: float) -> float:
-    """The latest moment at which an instance may have started.
-
-    If it started before the scrape that still shows its predecessor, the clock of the service is
-    behind. Then it started at any time before the scrape that shows it.
-
-    Args:
-        born: when it started by its own clock.
-        previous: the moment of the last scrape of its predecessor.
-        moment: the moment of its first scrape.
-
-    """
-    return moment if born + _APART < previous else born
-
-
 def _unasked(
     restarts: Iterable[tuple[float, float, str]], events: Iterable[Event], interval: float
 ) -> list[tuple[float, float, str]]:
@@ -78,8 +59,8 @@ def _unasked(
     first scraped at the same moment, the one that started first uses the first action.
 
     Args:
-        restarts: the moment of the first scrape after each restart, the latest moment of the start,
-            and the instance; by time.
+        restarts: the moment of the first scrape after each restart, the moment of the start, and
+            the instance; by time.
         events: the actions.
         interval: seconds between scrapes; a scrape can show a restart this much later.
 
