@@ -4,12 +4,12 @@ import json
 import math
 import os
 import re
-import selectors
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,13 @@ from loadkit.units import format_seconds
 __all__ = ["LONG", "Control"]
 
 LONG = 7200.0
-"""Seconds that a verb may take which starts or fills an environment."""
+"""Seconds that a verb may take which starts, fills or changes an environment."""
 _SHORT = 600.0
 """Seconds that another verb may take."""
-_CHUNK = 65_536
 _POLL = 0.2
-"""Seconds between two checks whether the command has ended."""
-_REST = 1.0
-"""Seconds after the end of the command in which its last lines are read."""
+"""Seconds between two readings of the progress."""
+_LONGEST_LINE = 65_536
+"""Bytes that are kept of a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +60,16 @@ class Control:
         words = f"{' '.join(self.command)} {arguments[0]}"
         last_line = ""
         try:
-            # stdout goes to a file: two pipes read one after the other would block on long output.
+            # The output goes to files. A service that the command started in the background may keep
+            # writing to them; it would keep a pipe open, or die of a pipe that is closed.
             with (
-                tempfile.TemporaryFile("w+b") as stdout,
+                tempfile.TemporaryFile() as stdout,
+                tempfile.TemporaryFile() as stderr,
                 subprocess.Popen(
-                    [*command, *arguments], cwd=self.root, stdout=stdout, stderr=subprocess.PIPE
+                    [*command, *arguments], cwd=self.root, stdout=stdout, stderr=stderr
                 ) as process,
             ):
-                for line in _lines(process, within):
+                for line in _lines(process, stderr.fileno(), within):
                     if progress and last_line:
                         progress(last_line)
                     last_line = masked(line.rstrip())
@@ -91,36 +92,31 @@ class Control:
             raise ConfigurationError(f"{words} printed no JSON object") from None
 
 
-def _lines(process: subprocess.Popen[bytes], within: float | None) -> Iterator[str]:
-    """The lines of a command's stderr until it ends.
+def _lines(process: subprocess.Popen[bytes], stderr: int, within: float | None) -> Iterator[str]:
+    """The lines of a command's stderr until the command ends.
 
-    A service that the command started can keep stderr open, so the end of stderr is not awaited.
+    Args:
+        process: the command.
+        stderr: the file descriptor of the file that receives its stderr.
+        within: seconds after which the command is killed.
 
     Raises:
-        TimeoutError: the command did not end in time; it was killed.
+        TimeoutError: the command did not end in time.
 
     """
-    assert process.stderr is not None
     last = math.inf if within is None else time.monotonic() + within
-    has_ended, rest = False, b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stderr, selectors.EVENT_READ)
-        while time.monotonic() < last:
-            if not has_ended and process.poll() is not None:
-                has_ended, last = True, time.monotonic() + _REST
-            if selector.select(0 if has_ended else _POLL):
-                received = os.read(process.stderr.fileno(), _CHUNK)
-                if not received:
-                    break
-                # Progress bars end a line with a carriage return alone.
-                *lines, rest = re.split(rb"[\r\n]+", rest[-_CHUNK:] + received)
-                yield from (line.decode(errors="replace") for line in lines if line)
-            elif has_ended:
-                break
+    offset, rest, has_ended = 0, b"", False
+    while not has_ended:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_POLL)
+            has_ended = True
+        if not has_ended and time.monotonic() > last:
+            process.kill()
+            raise TimeoutError
+        received = os.pread(stderr, max(os.fstat(stderr).st_size - offset, 0), offset)
+        offset += len(received)
+        # Progress bars end a line with a carriage return alone.
+        *lines, rest = re.split(rb"[\r\n]+", rest[-_LONGEST_LINE:] + received)
+        yield from (line.decode(errors="replace") for line in lines if line)
     if rest:
         yield rest.decode(errors="replace")
-    try:
-        process.wait(None if within is None else max(0.0, last - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise TimeoutError from None

@@ -114,7 +114,7 @@ class Environment:
 
         """
         assert self.control is not None
-        self.control.call(*self.settings.actions[action.name].do)
+        self.control.call(*self.settings.actions[action.name].do, within=LONG)
 
     def undo(self, action: Action) -> None:
         """Undo an action, if its settings define how.
@@ -125,7 +125,7 @@ class Environment:
         """
         assert self.control is not None
         if self.settings.actions[action.name].undo:
-            self.control.call(*self.settings.actions[action.name].undo)
+            self.control.call(*self.settings.actions[action.name].undo, within=LONG)
 
     def resolved(self, facts: Mapping[str, Any]) -> "ResolvedEnvironment":
         """Resolve every reference of the file, once.
