@@ -72,8 +72,8 @@ class Head:
         self.size = len(self.opening) + length
         """The size of an answer with this head and a plain body, in bytes."""
         self.lacks: bytes | None = None
-        """A text that these bytes do not contain, so that nobody searches them for it again. None if
-        the body is encoded."""
+        """A text that these bytes do not contain, so that nobody searches them for it again. None before
+        the first search, and always if the body is encoded."""
         self._bytes = head
         self._headers: ResponseHeaders | None = None
 
