@@ -19,13 +19,15 @@ class Recorder:
 
     def __init__(self, fails: str = "", *, hangs: bool = False) -> None:
         self.fails, self.noted = fails, []
+        self.within = 0.0
         self.done = threading.Event()
         self.go_on = threading.Event()
         if not hangs:
             self.go_on.set()
 
-    def do(self, action: Action) -> None:
+    def do(self, action: Action, within: float) -> None:
         self.noted.append(f"do {action.name}")
+        self.within = within
         self.done.set()
         self.go_on.wait(60)
         if self.fails == "do":
@@ -112,6 +114,13 @@ def test_a_slow_action_delays_nothing_and_is_waited_for_at_the_end():
         assert scheduler.events == ()
         actor.go_on.set()
     assert [each.what for each in scheduler.events] == ["kill"]
+
+
+def test_an_action_may_take_until_ten_minutes_after_the_load():
+    plan, actor = plan_of(60, actions=(KILL,)), Recorder()
+    with ActionScheduler(plan, actor, time.time() - 20.0):
+        assert actor.done.wait(60)
+    assert 0.0 <= plan.seconds + 600.0 - 20.0 - actor.within < 60.0
 
 
 def test_a_plan_with_actions_needs_somebody_to_bring_them_about():

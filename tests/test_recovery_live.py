@@ -64,7 +64,7 @@ class Trouble:
     ended: float = 0.0
     """Unix seconds."""
 
-    def do(self, action: Action) -> None:
+    def do(self, action: Action, _within: float) -> None:
         if self.lasts is None:
             switch_on(self.local, *self.fault)
         else:

@@ -50,7 +50,7 @@ class Nobody:
         self.asked: list[str] = []
         self.has_done = threading.Event()
 
-    def do(self, action: Action) -> None:
+    def do(self, action: Action, _within: float) -> None:
         self.asked.append(f"do {action.name}")
         self.has_done.set()
 

@@ -12,15 +12,23 @@ from loadkit.workload.plan import Action, Plan
 
 __all__ = ["ActionScheduler", "Actor"]
 
+_LONGEST_WAIT = 600.0
+"""Seconds after the planned end of the load that an action may still take."""
+
 
 class Actor(Protocol):
     """Executes actions on the service."""
 
-    def do(self, action: Action) -> None:
+    def do(self, action: Action, within: float) -> None:
         """Execute an action; return when it is done.
 
+        Args:
+            action: the action.
+            within: seconds after which it must stop. Otherwise the results of the run would wait
+                for it, and it would disturb the next run.
+
         Raises:
-            LoadkitError: the action failed.
+            LoadkitError: the action failed, or did not end in time.
 
         """
         ...
@@ -60,6 +68,7 @@ class ActionScheduler:
         """Actions that could not be undone, one sentence each."""
         self._actor = actor
         self._started = started
+        self._last = plan.seconds + _LONGEST_WAIT
         self._clock = MonotonicClock()
         self._is_over = threading.Event()
         self._lock = threading.Lock()
@@ -100,7 +109,7 @@ class ActionScheduler:
         with self._lock:
             self._started_actions.append(action)
         try:
-            self._actor.do(action)
+            self._actor.do(action, self._last - (began - self._started))
         except Exception as error:
             # Any error is recorded, because criteria depend on the action.
             failed = one_line(error)

@@ -106,26 +106,30 @@ class Environment:
                     f"it defines: {listed(self.settings.actions)}"
                 )
 
-    def do(self, action: Action) -> None:
+    def do(self, action: Action, within: float) -> None:
         """Execute an action; see `loadkit.engine.actions.Actor`.
 
+        Args:
+            action: the action.
+            within: seconds after which the control command is killed.
+
         Raises:
-            ConfigurationError: the control command failed.
+            ConfigurationError: the control command failed or took too long.
 
         """
         assert self.control is not None
-        self.control.call(*self.settings.actions[action.name].do, within=LONG)
+        self.control.call(*self.settings.actions[action.name].do, within=within)
 
     def undo(self, action: Action) -> None:
         """Undo an action, if its settings define how.
 
         Raises:
-            ConfigurationError: the control command failed.
+            ConfigurationError: the control command failed or took too long.
 
         """
         assert self.control is not None
         if self.settings.actions[action.name].undo:
-            self.control.call(*self.settings.actions[action.name].undo, within=LONG)
+            self.control.call(*self.settings.actions[action.name].undo)
 
     def resolved(self, facts: Mapping[str, Any]) -> "ResolvedEnvironment":
         """Resolve every reference of the file, once.
