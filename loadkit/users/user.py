@@ -1,9 +1,10 @@
 """A virtual user: its account, its state, and one client for each protocol of its journey."""
 
+import json
 import random
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
@@ -14,7 +15,7 @@ from loadkit.drivers.http.headers import RequestHeaders
 from loadkit.drivers.masking import Mask
 from loadkit.errors import ConfigurationError
 from loadkit.recording.deliveries import UNREACHED, Deliveries, Follower
-from loadkit.recording.examples import Exchange
+from loadkit.recording.examples import DeferredExchange, Exchange
 from loadkit.recording.messages import FOREIGN, STATE_SEEN, STATES_DUE
 from loadkit.recording.recorder import Recorder
 from loadkit.recording.sample import Sample
@@ -312,8 +313,8 @@ class User:
     def checks_tenants(self, of: Literal["messages", "rows"] = "messages") -> Callable[..., None]:
         """Declare that the user checks that all messages, or rows, belong to its tenant.
 
-        Call the result for each one that belongs to another tenant, with the message. The report
-        shows the first ones. For a row, it shows the latest query.
+        Call the result for each one that belongs to another tenant, with the message or the row.
+        The report shows the first ones. For a row, it also shows the latest query.
         """
         meter = self.meter
         foreign = FOREIGN if of == "messages" else FOREIGN_ROWS
@@ -322,16 +323,19 @@ class User:
         else:
             meter.checks_rows = True
 
-        def found(message: str | bytes = "") -> None:
+        def found(content: Any = "") -> None:
             meter.count(foreign)
             if not meter.is_recorded:
                 return
-            if of == "rows" and meter.pending is not None:
-                meter.record_example(meter.pending._replace(outcome=foreign), QUERY, meter.exchange)
-                return
             now, timing = meter.now(), MESSAGE if of == "messages" else QUERY
             sample = Sample(of, foreign, now, now, now, 0, meter.tenant, meter.region)
-            meter.record_example(sample, timing, (_format_message, self._mask, message) if message else None)
+            exchange: DeferredExchange | None = (_format_message, self._mask, content) if content else None
+            if of == "rows":
+                query: DeferredExchange | None = None
+                if meter.pending is not None:
+                    sample, query = meter.pending._replace(outcome=foreign), meter.exchange
+                exchange = (_format_row, self._mask, query, content) if content else query
+            meter.record_example(sample, timing, exchange)
 
         return found
 
@@ -421,3 +425,17 @@ def _format_message(mask: Mask, message: str | bytes) -> Exchange:
     """The exchange that shows a message of another tenant."""
     text = message if isinstance(message, str) else f"({len(message)} bytes, binary)"
     return Exchange("message received", mask.hiding(text).head(text))
+
+
+def _format_row(mask: Mask, query: DeferredExchange | None, row: Any) -> Exchange:
+    """The exchange of a query, if there is one, with a row of another tenant below its answer."""
+    described: Exchange = Exchange("row read") if query is None else query[0](*query[1:])
+    text = json.dumps(row, default=_plain, ensure_ascii=False)
+    return replace(described, answer=f"{described.answer}\n\n{mask.hiding(text).head(text)}".lstrip())
+
+
+def _plain(value: Any) -> Any:
+    """A row, or a value of it, for JSON. Of binary values only the size is shown."""
+    if isinstance(value, bytes):
+        return f"({len(value)} bytes, binary)"
+    return dict(value.items()) if hasattr(value, "items") else str(value)

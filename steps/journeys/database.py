@@ -70,7 +70,7 @@ async def query(user: User) -> None:
     user.check(bool(rows) or name not in user.state["never_empty"], "the query found rows")
     for row in rows:
         if row["tenant_id"] != tenant:
-            foreign()
+            foreign(row)
     await user.think()
 
 
