@@ -40,8 +40,6 @@ class Area:
     """Seconds that the load holds where a row does not say it."""
     limit: float
     """Seconds: of the criterion that asks most of the load generator."""
-    unflipped: frozenset[str] = frozenset()
-    """Criteria that rows of another area break."""
 
     def run(self, bench: Bench, row: Row) -> Run:
         """The load under a row's fault."""
@@ -111,7 +109,6 @@ AREAS = {
         Bench.mix,
         system.SYSTEM_HOLD,
         0.25,
-        system.FLIPPED_ELSEWHERE,
     ),
 }
 """By name, in the order in which they are run."""

@@ -5,7 +5,7 @@ The run of a row writes its line at once, so a run of some rows, or one that end
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from importlib.metadata import version
+from datetime import UTC, datetime
 from pathlib import Path
 
 from loadkit.verdict import Status, Verdict
@@ -22,7 +22,8 @@ _NOT_RUN = "not run yet"
 _HEAD = """# Results of the fault matrix
 
 `make prove` writes this page. Each row runs load on the local environment, injects one fault, and
-judges every criterion of its area. If only some rows run, the other lines stay unchanged.
+judges every criterion of its area. If only some rows run, the other lines stay unchanged. In the
+area "system" all protocols are used together, and the criteria are those of all areas.
 
 | word | meaning |
 |---|---|
@@ -31,7 +32,7 @@ judges every criterion of its area. If only some rows run, the other lines stay 
 | inconclusive | there is not enough evidence, because the fault removes it or ends the run |
 | invalid | the load generator or its machine was overloaded |
 | as expected | yes, if the row allows each verdict; otherwise the verdicts that it does not allow |
-| version | version of the suite at the last run of the row |
+| last run | day of the last run of the row |
 
 A line names only the criteria that did not have their usual verdict. The usual verdict is a pass,
 unless the list of criteria states another one. The tables of expected verdicts are in this folder:
@@ -49,14 +50,14 @@ def line_of(area: Area, row: Row, outcome: Outcome) -> str:
     judged = ", ".join(f"**{name} is {verdict.status}**" for name, verdict in wrong.items()) or "yes"
     if outcome.health == "invalid":
         judged += "; the machine was busy"
-    return _line(row.name, *(", ".join(named[status]) for status in _SHOWN), judged, _version())
+    return _line(row.name, *(", ".join(named[status]) for status in _SHOWN), judged, _today())
 
 
 def quiet_line(number: int, verdicts: Mapping[str, Verdict]) -> str:
     """The line of a run with nothing wrong: how many criteria had each verdict."""
     counts = [sum(verdict.status is status for verdict in verdicts.values()) for status in _SHOWN]
     failed = ", ".join(name for name, verdict in verdicts.items() if verdict.status is Status.FAIL)
-    return _line(f"run {number}", *map(str, counts), failed or "none", _version())
+    return _line(f"run {number}", *map(str, counts), failed or "none", _today())
 
 
 def record(area_name: str, row: Row, outcome: Outcome, page: Path = PAGE) -> None:
@@ -85,13 +86,13 @@ def page_of(lines: Mapping[str, Mapping[str, str]]) -> str:
     for name, area in AREAS.items():
         parts.append(f"## {name}\n\n{area.hold:g} s of load for each row, unless it states another time.\n")
         parts.append(_criteria(area))
-        head = ("fault", *_SHOWN, "as expected", "version")
+        head = ("fault", *_SHOWN, "as expected", "last run")
         parts.append(_table(head, (row.name for row in area.rows), lines.get(name, {})))
     parts.append(
         f"## {_QUIET}\n\nThe load of the system area, {QUIET_RUNS} times without a fault. The numbers count "
         "criteria. None may fail.\n"
     )
-    head = ("run", *_SHOWN, "failed criteria", "version")
+    head = ("run", *_SHOWN, "failed criteria", "last run")
     parts.append(
         _table(head, (f"run {number}" for number in range(1, QUIET_RUNS + 1)), lines.get(_QUIET, {}))
     )
@@ -122,5 +123,5 @@ def _line(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _version() -> str:
-    return version("sla-acceptance")
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
