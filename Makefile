@@ -46,6 +46,7 @@ check: setup ## check format, lint, types and import contracts
 
 bench: setup ## compare the speed with other load generators
 	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench.evidence
 
 report: setup ## generate the Allure report of the last results: reports/allure/index.html
 	$(BIN)/loadkit report

@@ -7,8 +7,10 @@ import re
 from types import SimpleNamespace
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from loadkit.drivers.base import NoResponse
+from loadkit.drivers.http.response import StatusError
 from loadkit.drivers.websocket import client
 from loadkit.recording.deliveries import UNREACHED
 from loadkit.recording.messages import RETURN_FAILED, UNREADABLE
@@ -175,72 +177,94 @@ def test_a_service_that_resumes_otherwise_than_promised_fails_the_return(monkeyp
 class Answer:
     """One that the service gives to any request of the workflow, over HTTP or of the database."""
 
-    status_code = 200
-
-    def __init__(self, ids=()):
-        self._ids = list(ids)
+    def __init__(self, ids=(), status_code=200):
+        self._ids, self.status_code = list(ids), status_code
 
     def raise_for_status(self):
+        if self.status_code >= 400:
+            raise StatusError(self.status_code)
         return self
 
     def json(self):
         return {"ids": self._ids}
 
 
-@pytest.mark.parametrize(
-    ("dies", "stores", "tells_others", "outcome"),
-    [
-        (False, True, True, "ok"),
-        (True, True, True, "step failed: leave"),
-        (False, False, True, "step failed: post an event"),
-        (False, True, False, "step failed: edit with the others"),
-    ],
-    ids=[
-        "all is well, also alone",
-        "the live connection dies",
-        "the event gets another id",
-        "edits reach their editor alone",
-    ],
-)
-def test_a_workflow_fails_at_the_step_that_broke(dies, stores, tells_others, outcome, monkeypatch):
-    monkeypatch.setattr(workflow, "_PATIENCE", 2.0 if tells_others else 0.3)
-    dashboards, editors = [], []
+OUTCOMES = {
+    "none, also alone": "ok",
+    "the log-in is refused": "step failed: log in",
+    "the overview is refused": "step failed: open the live dashboard",
+    "the event gets another id": "step failed: post an event",
+    "only other events appear": "step failed: see the event within 0.3 s",
+    "the event is not stored": "step failed: find the event in the database",
+    "the event is stored twice": "step failed: find the event in the database",
+    "edits reach their editor alone": "step failed: edit with the others",
+    "the administrator is refused": "step failed: administer",
+    "the live connection dies": "step failed: leave",
+}
+"""The outcome of the workflow for each fault of its service."""
+REFUSED = {
+    "the log-in is refused": "log in",
+    "the overview is refused": "/api/v1/dashboard/overview",
+    "the administrator is refused": "/api/v1/admin/usage",
+}
+"""The request that a fault refuses."""
+COPIES = {"the event is not stored": 0, "the event is stored twice": 2}
+"""How often an event is stored that the service acknowledged."""
+
+
+@pytest.mark.parametrize(("fault", "outcome"), OUTCOMES.items(), ids=list(OUTCOMES))
+def test_a_workflow_fails_at_the_step_that_broke(fault, outcome, monkeypatch):
+    is_waited_for = fault in {"only other events appear", "edits reach their editor alone"}
+    monkeypatch.setattr(workflow, "_PATIENCE", 0.3 if is_waited_for else 2.0)
+    dashboards, editors, events = [], [], []
 
     async def handler(connection):
         if "collab" not in connection.request.path:
             dashboards.append(connection)
+            with contextlib.suppress(ConnectionClosed):
+                while fault == "only other events appear":
+                    await connection.send('{"payload": {"ids": ["another"]}}')
+                    await asyncio.sleep(0.05)
             await connection.wait_closed()
             return
         editors.append(connection)
         await connection.send(json.dumps(STATE))
         async for text in connection:
-            for each in editors if tells_others else (connection,):
+            for each in (connection,) if fault == "edits reach their editor alone" else editors:
                 await each.send(json.dumps({"payload": json.loads(text)}))
 
     async def use(meeting):
         user = meeting.user
 
         async def respond(label, ids=()):
+            is_refused = REFUSED.get(fault) == label
             with await user.meter.begin(label) as operation:
-                operation.succeeded(meeting.clock.now())
-            return Answer(ids)
+                if is_refused:
+                    operation.failed("status 403", meeting.clock.now(), was_answered=True)
+                else:
+                    operation.succeeded(meeting.clock.now())
+            return Answer(ids, 403 if is_refused else 200)
+
+        async def log_in(_):
+            (await respond("log in")).raise_for_status()
 
         async def post(path, json=None):
             ids = [event["id"] for event in (json or {}).get("events", ())]
-            answer = await respond(path, ids if stores else ["another"])
+            answer = await respond(path, ["another"] if fault == "the event gets another id" else ids)
             for each in ids:
+                events.append(each)
                 # It is not the event, and no error of the journey.
                 await dashboards[0].send('{"payload": null}')
-                await dashboards[0].send(f'{{"payload": {{"ids": ["{each}"]}}}}')
+                if fault != "only other events appear":
+                    await dashboards[0].send(f'{{"payload": {{"ids": ["{each}"]}}}}')
             return answer
 
-        async def fetchval(*_, label):
+        async def fetchval(_sql, event, *, label):
             await respond(label)
-            return 1
+            return events.count(str(event)) * COPIES.get(fault, 1)
 
-        async def nothing(_):
-            if dies and dashboards and user.state.setdefault("queries", 0) == 0:
-                user.state["queries"] = 1
+        async def tenant_of(_):  # the step after "see the event"
+            if fault == "the live connection dies":
                 await dashboards[0].close(1011)
 
         async def think():
@@ -249,9 +273,9 @@ def test_a_workflow_fails_at_the_step_that_broke(dies, stores, tells_others, out
         user.headers, user.post, user.get = AUTHORIZATION, post, respond
         user.db, user.think = SimpleNamespace(fetchval=fetchval), think
         user.http = SimpleNamespace(instance_of=lambda _answer: "m-1")
-        monkeypatch.setattr(workflow, "tenant_of", nothing)  # the step after "see the event"
-        monkeypatch.setattr(workflow, "log_in", lambda _: respond("log in"))
-        with contextlib.suppress(NoResponse):
+        monkeypatch.setattr(workflow, "tenant_of", tenant_of)
+        monkeypatch.setattr(workflow, "log_in", log_in)
+        with contextlib.suppress(NoResponse, StatusError):
             await workflow.complete.function(user)
         user.meter.settle()
         await until(lambda: meeting.driver.sockets == 0)

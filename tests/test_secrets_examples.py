@@ -27,9 +27,12 @@ CANARIES = {"acme": "canary/ACME 7", "globex": "canary/GLOBEX 8"}
 ARGUMENT = "ARGUMENT-IN-PLAIN"
 EVENT = "EVENT-IN-PLAIN"
 """A value whose name alone says that it is secret."""
+VOUCHER = "VOUCHER/IN PLAIN 9"
+"""A value of test data whose column alone says that it is secret."""
+VOUCHERS = '[data.vouchers]\nfile = "vouchers.csv"\nper = "operation"\nrepeat = true\n'
 SECRETS = {
     form
-    for secret, user in ((PASSWORD, "u0"), (TOKEN, ""), (DATABASE, "shop"), (ARGUMENT, ""), (EVENT, ""), *((each, "") for each in CANARIES.values()))
+    for secret, user in ((PASSWORD, "u0"), (TOKEN, ""), (DATABASE, "shop"), (ARGUMENT, ""), (EVENT, ""), (VOUCHER, ""), *((each, "") for each in CANARIES.values()))
     for form in forms(secret, user)
 }  # fmt: skip
 
@@ -45,7 +48,7 @@ def read(message):
     event = json.loads(message)
     return event["stream"], event["number"], event["created"]
 
-@journey("ask")
+@journey("ask", data=("vouchers",))
 async def ask(user):
     password = user.account.password.reveal()
     basic = base64.b64encode(f"{{user.account.username}}:{{password}}".encode()).decode()
@@ -54,6 +57,9 @@ async def ask(user):
         await user.think()
     body = {{"deep": [{{"api_key": EVENT}}], "nested": json.dumps({{"password": password}})}}
     await user.post(f"/ask?state=x&data={{json.dumps(dict(token=TOKEN))}}", json=body, label="POST /ask")
+    await user.think()
+    code = user.data.next("vouchers")["token"]
+    await user.post(f"/vouchers/{{code}}", json={{"code": code}}, label="POST /vouchers/{{code}}")
     await user.think()
 
 @journey("watch", uses=("http", "ws"))
@@ -150,7 +156,7 @@ def test_no_example_of_a_request_a_message_or_a_query_leaves_a_secret_in_any_fil
         file = tmp_path / "environments" / "local.toml"
         text = file.read_text().replace("tests.sample_journeys.arriving", "shop")
         text = text.replace(
-            "[accounts]", '[database]\ndsn = "env:SHOP_DATABASE"\n[accounts]\ncanary = "mark"', 1
+            "[accounts]", f'[database]\ndsn = "env:SHOP_DATABASE"\n{VOUCHERS}[accounts]\ncanary = "mark"', 1
         )
         file.write_text(text)
         rows = [
@@ -158,6 +164,7 @@ def test_no_example_of_a_request_a_message_or_a_query_leaves_a_secret_in_any_fil
             for number, tenant in enumerate(["acme", "globex"] * 3)
         ]
         (tmp_path / "accounts.json").write_text(json.dumps(rows))
+        (tmp_path / "vouchers.csv").write_text(f"sku,token\na1,{VOUCHER}\n")
         (tmp_path / "shop.py").write_text(JOURNEYS)
         suite.promise(
             "the error rate is below 1%",
@@ -182,6 +189,9 @@ def test_no_example_of_a_request_a_message_or_a_query_leaves_a_secret_in_any_fil
             stopped = suite.loadkit("stop")
             ended = said(process)
     assert is_met(), f"{ended.out}{ended.err}"
+    sent = b"".join(service.requests)
+    assert b"POST /vouchers/VOUCHER/IN%20PLAIN%209 " in sent, "else nothing is proven"
+    assert b'{"code":"VOUCHER/IN PLAIN 9"}' in sent
     (run,) = suite.kept_runs
     kept = json.loads((suite.reports / "runs" / run / "run.json").read_text())
     outcomes = {each["outcome"] for each in kept["examples"]}
@@ -190,6 +200,11 @@ def test_no_example_of_a_request_a_message_or_a_query_leaves_a_secret_in_any_fil
     assert expected <= outcomes, "else nothing is proven"
     texts = [each["exchange"]["request"] + each["exchange"]["answer"] for each in kept["examples"]]
     assert sum("***" in text for text in texts) > 20
+    redeemed = [
+        each["exchange"]["request"] for each in kept["examples"] if each["label"] == "POST /vouchers/{code}"
+    ]
+    assert redeemed, "else nothing is proven"
+    assert all(text.endswith('{"code":"***"}') for text in redeemed)
     results = json.loads((suite.reports / "criteria.json").read_text())
     red = {each["sentence"]: each for each in results["criteria"]}
     assert "status 401" in red["the connection success rate is above 99%"]["failures_by_kind"]

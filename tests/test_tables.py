@@ -20,7 +20,7 @@ from loadkit.users.data import NO_ROWS, UserData, WorkerData, require_rows
 from loadkit.users.row_demand import row_demand
 from loadkit.verdict import Status
 from loadkit.workload.workload import Lognormal, MixEntry, Model, Stage, Think
-from tests.bad_servers import always_says, in_a_thread
+from tests.bad_servers import Server, always_says, in_a_thread
 from tests.builders import judge, response_time
 from tests.virtual_time import plan_of, simulate
 
@@ -351,6 +351,35 @@ def test_too_few_rows_are_refused_with_how_many_and_why(tmp_path: Path, rows, pe
         require_rows(load, tables, [[["t"]]])
     assert str(caught.value).startswith(said)
     require_rows(load, {"t": table_of(tmp_path, rows, per, repeat=True)}, [[["t"]]])
+
+
+def test_a_run_with_too_few_rows_is_refused_before_any_of_its_requests(tmp_path: Path) -> None:
+    with in_a_thread(ANSWERS) as server:
+        target = Target("t", server.base, tables={"customers": table_of(tmp_path, 2, "user", "customers")})
+        with pytest.raises(ConfigurationError) as caught:
+            run(plan("greet", level=3, seconds=2), target, root=ROOT, workers=1)
+    assert str(caught.value) == (
+        'the table "customers" has 2 rows, the plan needs 3: one for each user; '
+        "expected more rows, or repeat = true"
+    )
+    assert paths_asked(server) == [b"/"], "the service was asked only whether it answers"
+
+
+def test_a_run_to_which_its_trial_leaves_too_few_rows_is_refused_before_the_load(tmp_path: Path) -> None:
+    load = plan("sell", level=2, seconds=2, drain=1.0)
+    needed = row_demand(load, "operation", [[True]], 1).rows
+    with in_a_thread(ANSWERS) as server:
+        target = Target("t", server.base, tables={"products": table_of(tmp_path, needed)})
+        with pytest.raises(ConfigurationError) as caught:
+            run(load, target, root=ROOT, workers=1)
+    assert str(caught.value).startswith(
+        f'the table "products" has {needed} rows, the plan needs {needed} and 1 for the trial: one for '
+    )
+    assert paths_asked(server) == [b"/", b"/products/a0"], "the second is the trial"
+
+
+def paths_asked(server: Server) -> list[bytes]:
+    return [request.split()[1] for request in server.requests]
 
 
 SESSIONS = Lognormal(8.0, 30.0)

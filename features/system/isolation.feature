@@ -2,6 +2,13 @@
 Feature: Tenant isolation
   The promise: at any load, users receive only data of their own tenant.
 
+  @SYS-2 @peak
+  Scenario: Tenant isolation of HTTP responses at peak load
+    Given the peak load
+    And they arrive over 30 seconds
+    And the load holds for 3 minutes
+    Then no tenant ever sees another tenant's data
+
   @SYS-2 @stress
   Scenario: Tenant isolation under stress
     Given the stress load

@@ -1,7 +1,8 @@
 @system
 Feature: Complete workflows
   The promise: more than 99 % of the workflows succeed, with a p95 below 5 seconds. In a workflow, a
-  user logs in, posts an event, sees it live and in the database, edits a dashboard and logs out.
+  user logs in, posts an event, sees it live and in the database, edits a dashboard, reads the usage
+  figures of the tenant and logs out.
 
   @SYS-1
   Scenario: Complete workflows succeed
