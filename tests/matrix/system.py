@@ -3,8 +3,8 @@
 The criteria are those of the three other areas, those of whole visits, and that nobody sees another's data. What the
 cache finds is left out: these few users read so seldom from it that its share is never sure.
 
-A fault has a row here, unless chance decides what it does to the criteria of other protocols in so short a run: a stall
-of two seconds meets few visits, or many.
+Two faults have no row here: what an instance burns of a core is for the machine to say, and whether so few reads make
+the alert on the cache fire is for chance.
 """
 
 from loadkit.verdict import Status
@@ -171,6 +171,116 @@ SYSTEM_ROWS = (
         "errors",
         {"share": 0.05},
         {**dict.fromkeys(("errors", "quiet", "workflows"), FAILS), "connects": PASSES | DOUBT},
+    ),
+    Row(
+        "requests fail in rows of twenty: fewer independent ones, which may leave in doubt what single ones would show",
+        "error-bursts",
+        {"share": 0.08, "burst": 20},
+        {
+            "quiet": FAILS,
+            **dict.fromkeys(("p95", "errors", "workflows"), FLIPS),
+            **dict.fromkeys(("uptime", "throughput", "connects", "records"), PASSES | DOUBT),
+        },
+    ),
+    Row(
+        "a stall of 1.5 seconds in ten is in what users wait for, and in the time of messages; no visitor gives up",
+        "periodic-stall",
+        {"period": 10.0, "length": 1.5},
+        {
+            **dict.fromkeys(("p95", "fresh", "told"), FAILS),
+            **dict.fromkeys(("uptime", "pool", "memory", "balance", "waits"), PASSES | DOUBT),
+            **dict.fromkeys(("connects", "workflows"), PASSES | DOUBT),
+        },
+    ),
+    Row(
+        "the service stands still for eight seconds: one event, late for all, and lost for none",
+        "freeze",
+        {"seconds": 8.0},
+        {
+            "quiet": FAILS,
+            **dict.fromkeys(("p95", "fresh", "told"), FLIPS),
+            **dict.fromkeys(("uptime", "throughput", "records", "connects", "workflows"), PASSES | DOUBT),
+            **dict.fromkeys(("pool", "memory", "balance", "waits"), PASSES | DOUBT),
+            **dict.fromkeys(("reach", "lost"), PASSES | DOUBT),
+        },
+        at=18.0,
+    ),
+    Row(
+        "one connection for these many: requests wait for it, bearably",
+        "pool-too-small",
+        {"size": 1},
+        {"pool": FLIPS, "waits": FLIPS},
+    ),
+    Row(
+        "connections that are never given back fill the pool, and then requests wait, time out, and fail",
+        "pool-leak",
+        {"every": 2.0},
+        {
+            **dict.fromkeys(SYSTEM_CRITERIA, PASSES | DOUBT),
+            **dict.fromkeys(("p95", "workflows"), FAILS),
+            **dict.fromkeys(("errors", "uptime", "throughput", "records"), FLIPS),
+            **dict.fromkeys(("pool", "balance", "quiet", "waits"), FLIPS),
+            "back": DOUBT,
+        },
+        at=10.0,
+    ),
+    Row(
+        "writers wait for a lock for three seconds of ten, and keep connections of the pool, for which all others wait",
+        "lock-held",
+        {"seconds": 3.0, "period": 10.0},
+        {
+            **dict.fromkeys(("p95", "quiet"), FAILS),
+            **dict.fromkeys(("pool", "waits"), FLIPS),
+            **dict.fromkeys(("uptime", "throughput", "balance", "records"), PASSES | DOUBT),
+            **dict.fromkeys(("fresh", "told", "connects", "workflows"), PASSES | DOUBT),
+        },
+    ),
+    Row(
+        "all connections are cut at once: visits break off, and who stays is back and misses nothing",
+        "all-connections-cut",
+        {},
+        {
+            "open": FAILS,
+            "back": PASSES,
+            **dict.fromkeys(("fresh", "told", "connects", "workflows"), PASSES | DOUBT),
+        },
+        at=20.0,
+    ),
+    Row(
+        "the load balancer is away for two seconds: requests fail, and all connections end and come back",
+        "balancer-restarted",
+        {"seconds": 2.0},
+        {
+            "open": FAILS,
+            "back": PASSES,
+            **dict.fromkeys(("errors", "connects"), FLIPS),
+            **dict.fromkeys(("p95", "uptime", "throughput", "fresh", "told"), PASSES | DOUBT),
+            **dict.fromkeys(("records", "reach", "lost", "workflows"), PASSES | DOUBT),
+        },
+        at=20.0,
+    ),
+    Row(
+        "one connection in ten stands still, those of visitors too: what others receive shows what it misses",
+        "connections-stalled",
+        {"share": 0.1},
+        {
+            **dict.fromkeys(("lost", "reach"), FAILS),
+            **dict.fromkeys(("told", "connects", "workflows"), PASSES | DOUBT),
+        },
+        # Its own pings would find it after twenty seconds.
+        at=29.0,
+    ),
+    Row(
+        "who is cut off is refused from then on, and so is each visitor",
+        "reconnect-refused",
+        {"seconds": 90.0},
+        {
+            **dict.fromkeys(("open", "back", "connects", "workflows", "uptime"), FAILS),
+            **dict.fromkeys(("lost", "reach"), DOUBT),
+            **dict.fromkeys(("fresh", "told"), PASSES | DOUBT),
+        },
+        amid={"connections-cut": {"share": 0.02}},
+        at=15.0,
     ),
     Row(
         "everything is refused: it ends the load, and says nothing of what would have been later",
