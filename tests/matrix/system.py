@@ -221,7 +221,7 @@ SYSTEM_ROWS = (
             **dict.fromkeys(SYSTEM_CRITERIA, PASSES | DOUBT),
             "p95": FAILS,
             **dict.fromkeys(("errors", "uptime", "throughput", "records", "workflows"), FLIPS),
-            **dict.fromkeys(("pool", "balance", "quiet", "waits"), FLIPS),
+            **dict.fromkeys(("pool", "quiet", "waits"), FLIPS),
             "back": DOUBT,
         },
         at=10.0,
