@@ -53,6 +53,17 @@ def test_a_slow_time_has_its_second_its_end_and_its_share():
     assert (lasting.first, lasting.last) == (pytest.approx(55, abs=1), pytest.approx(89, abs=1))
 
 
+@pytest.mark.parametrize("rate", [60, 15])
+def test_a_stall_some_seconds_before_a_slow_time_is_not_its_begin(rate):
+    slow = found(lambda second, *_: 0.3 if second >= 42 else 0.25 if second in {36, 37} else 0.0, rate=rate)
+    assert slow.first == pytest.approx(42, abs=1)
+
+
+def test_a_slow_time_begins_in_the_second_that_is_slow_in_part():
+    slow = found(lambda second, *_: 0.4 if second >= 42 else 0.12 if second == 41 else 0.0)
+    assert slow.first == 41
+
+
 def test_a_slow_time_that_goes_on_at_the_end_of_the_load_lasts():
     slow = slow_operations(
         evidence_of(lambda second, *_: 0.2 if second >= 55 else 0.0), P95, EVERYTHING, Window(10, 90)

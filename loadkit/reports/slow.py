@@ -123,6 +123,9 @@ def slow_operations(
     if first == 0:  # else a fault of the ramp would seem to begin with the window
         length = _block_length(every, allowed)
         first -= _slow_before(above_so_far[: window.start], so_far[: window.start], allowed, length)
+    if first is not None and last is not None:
+        period = slice(first + window.start, last + window.start + 1)
+        first += _begin(above_so_far[period], so_far[period], allowed)
     # A population has no series by label or tenant. Those of the whole run show where it is slow.
     is_whole = scope.kind in {ScopeKind.ALL, ScopeKind.POPULATION}
     of_labels = [each for timing in timings for each in series_of(EVERYTHING, evidence.run, timing)]
@@ -222,6 +225,21 @@ def _slow_before(
             break
         begin = start
     return len(every) - begin
+
+
+def _begin(above: npt.NDArray[np.float64], every: npt.NDArray[np.float64], allowed: float) -> int:
+    """The second of a slow period since which most operations above the limit occurred.
+
+    A short stall can be joined to a slow period that begins some seconds later, or the first block
+    can begin before the period. So seconds count in favour of the period or against it, depending
+    on whether their ratio is above half of the period's ratio. The second in which the period
+    begins is slow only in part.
+    """
+    score = above - above.sum() / every.sum() / 2 * every
+    begin = int(np.argmax(np.cumsum(score[::-1])[::-1]))
+    while begin > 0 and above[begin - 1] > allowed * every[begin - 1]:
+        begin -= 1
+    return begin
 
 
 def end_of(last: float, run: Run) -> float | None:
